@@ -1,0 +1,60 @@
+"""The daemon's and its models' settings as the core takes them: plain, frozen, resolved.
+
+What lives here: dataclasses that compose the parameter dataclasses of the core. What must not: parsing, files,
+environment (that is `config`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from monitor.label_join import LabelSettings
+from monitor.records import Task
+from monitor.verdict import CheckSettings
+from monitor.windows import WindowSettings
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """One monitored model. Task and classes come from the reference where there is one."""
+
+    name: str
+    bundle: Path | None = None
+    reference: Path | None = None
+    task: Task | None = None
+    classes: tuple[str, ...] = ()
+    windows: WindowSettings = field(default_factory=WindowSettings)
+    labels: LabelSettings = field(default_factory=LabelSettings)
+    checks: CheckSettings = field(default_factory=CheckSettings)
+    segments: tuple[str, ...] = ()
+    # Map of wire name -> role or log name for files and HTTP, e.g. {"request_id": "prediction_id"}.
+    column_map: dict[str, str] = field(default_factory=dict)
+    timezone: str | None = None
+
+
+@dataclass(frozen=True)
+class HttpSettings:
+    """Where the daemon listens, and who may speak to it. Tokens are SHA-256 hex digests by scope."""
+
+    host: str = "127.0.0.1"
+    port: int = 9464
+    # scope ("ingest" | "read" | "admin") -> digests; empty: no token is asked for (loopback only)
+    token_digests: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    maximum_body_bytes: int = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class MonitorSettings:
+    """The whole daemon."""
+
+    log_url: str
+    state_url: str
+    spools: tuple[Path, ...]
+    # The daemon's own spool for what comes over HTTP; one of `spools`.
+    own_spool: Path
+    models: tuple[ModelSettings, ...]
+    http: HttpSettings = field(default_factory=HttpSettings)
+    ingest_interval_seconds: float = 15.0
+    evaluation_interval_seconds: float = 60.0
+    evaluation_deadline_seconds: float = 300.0
