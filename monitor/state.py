@@ -1,0 +1,472 @@
+"""The durable state: panes, windows and their revisions, cursors, counters, pending labels, the lease.
+
+What lives here: the tables, their migrations, and one transaction type that commits evidence together with the offset
+it consumed. What must not: decisions; what is written is decided in the core.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import socket
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from monitor.errors import OperatorError
+from monitor.windows import SourceProgress
+
+PaneKind = Literal["inputs", "outcomes"]
+HEAD = "0001"
+
+_metadata = sa.MetaData()
+
+
+def _table(name: str, *columns: str) -> sa.TableClause:
+    return sa.table(name, *(sa.column(column) for column in columns))
+
+
+_LEASE = _table("lease", "name", "holder", "epoch", "renewed_at")
+_CURSORS = _table("cursors", "model", "name", "value")
+_SOURCES = _table("sources", "model", "source", "newest_event_time", "last_seen")
+_COUNTERS = _table("counters", "model", "name", "key", "value")
+_PANES = _table("panes", "model", "version", "kind", "start", "end", "reference", "rows", "profile")
+_WINDOWS = _table(
+    "windows",
+    "model",
+    "version",
+    "seconds",
+    "start",
+    "revision",
+    "end",
+    "maturity",
+    "evaluated_at",
+    "fingerprint",
+    "result",
+)
+_PENDING = _table(
+    "pending_labels", "model", "prediction_id", "label_time", "label", "source", "event_time", "first_seen"
+)
+_EVALUATIONS = _table(
+    "evaluations", "model", "last_attempt", "last_success", "error", "duration_seconds", "attempts", "failures"
+)
+
+
+@dataclass(frozen=True)
+class StoredPane:
+    """The encoded profile of one pane: `kind` inputs (drift) or outcomes (performance); times in µs."""
+
+    version: str
+    kind: PaneKind
+    start: int
+    end: int
+    reference: str
+    rows: int
+    profile: bytes
+
+
+@dataclass(frozen=True)
+class StoredWindow:
+    """One revision of one tumbling window; `result` is the JSON of its values, `fingerprint` what it was made of."""
+
+    version: str
+    seconds: float
+    start: int
+    end: int
+    revision: int
+    maturity: str
+    evaluated_at: int
+    fingerprint: str
+    result: str
+
+
+@dataclass(frozen=True)
+class PendingLabel:
+    """A label whose prediction has not come."""
+
+    prediction_id: str
+    label_time: int
+    label: str
+    source: str | None
+    event_time: int | None
+    first_seen: int
+
+
+@dataclass(frozen=True)
+class EvaluationRecord:
+    """How the evaluations of one model went; times in µs."""
+
+    last_attempt: int
+    last_success: int | None
+    error: str | None
+    duration_seconds: float | None
+    attempts: int
+    failures: int
+
+
+class State:
+    """The state database. `open_state` makes one; `transaction` is the only way to read or write."""
+
+    def __init__(self, engine: Engine, lock: IO[str] | None) -> None:
+        self._engine = engine
+        self._lock = lock
+        self.epoch = 0
+
+    @contextmanager
+    def transaction(self, *, write: bool = True) -> Iterator[Transaction]:
+        """One atomic unit; a writing one checks that this process still holds the lease."""
+        with self._engine.begin() as connection:
+            if write and self.epoch:
+                held = connection.execute(sa.select(_LEASE.c.epoch).where(_LEASE.c.name == "daemon")).scalar()
+                if held != self.epoch:
+                    raise OperatorError(
+                        "another daemon took over this state", expected=f"epoch {self.epoch}", got=f"epoch {held}"
+                    )
+            yield Transaction(connection)
+
+    def acquire(self, now: int) -> None:
+        """Take the lease with a new fencing epoch; what an older holder still tries to commit is refused."""
+        holder = f"{socket.gethostname()} process {os.getpid()}"
+        with self._engine.begin() as connection:
+            epoch = connection.execute(sa.select(_LEASE.c.epoch).where(_LEASE.c.name == "daemon")).scalar()
+            if epoch is None:
+                connection.execute(sa.insert(_LEASE).values(name="daemon", holder=holder, epoch=1, renewed_at=now))
+            else:
+                connection.execute(
+                    sa.update(_LEASE)
+                    .where(_LEASE.c.name == "daemon")
+                    .values(holder=holder, epoch=epoch + 1, renewed_at=now)
+                )
+            self.epoch = int(epoch or 0) + 1
+
+    def close(self) -> None:
+        """Let go of the database and of the lock."""
+        self._engine.dispose()
+        if self._lock is not None:
+            self._lock.close()
+
+
+class Transaction:
+    """Reads and writes of one atomic unit."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def cursor(self, model: str, name: str) -> int:
+        """How far `name` has been consumed; 0 at the start."""
+        query = sa.select(_CURSORS.c.value).where(_CURSORS.c.model == model, _CURSORS.c.name == name)
+        return int(self._connection.execute(query).scalar() or 0)
+
+    def set_cursor(self, model: str, name: str, value: int) -> None:
+        """Remember how far `name` has been consumed."""
+        self._upsert(_CURSORS, {"model": model, "name": name}, {"value": value})
+
+    def add(self, model: str, name: str, key: str, amount: int) -> None:
+        """Add to a counter that never falls."""
+        query = sa.select(_COUNTERS.c.value).where(
+            _COUNTERS.c.model == model, _COUNTERS.c.name == name, _COUNTERS.c.key == key
+        )
+        old = self._connection.execute(query).scalar() or 0
+        self._upsert(_COUNTERS, {"model": model, "name": name, "key": key}, {"value": old + amount})
+
+    def counters(self, model: str, name: str) -> dict[str, int]:
+        """Counter values by key."""
+        query = sa.select(_COUNTERS.c.key, _COUNTERS.c.value).where(
+            _COUNTERS.c.model == model, _COUNTERS.c.name == name
+        )
+        return {row.key: int(row.value) for row in self._connection.execute(query)}
+
+    def note_source(self, model: str, source: str, newest_event_time: int, now: int) -> None:
+        """Remember that `source` sent predictions up to `newest_event_time`."""
+        query = sa.select(_SOURCES.c.newest_event_time).where(_SOURCES.c.model == model, _SOURCES.c.source == source)
+        old = self._connection.execute(query).scalar()
+        newest = newest_event_time if old is None else max(int(old), newest_event_time)
+        values = {"newest_event_time": newest, "last_seen": now}
+        self._upsert(_SOURCES, {"model": model, "source": source}, values)
+
+    def sources(self, model: str) -> list[SourceProgress]:
+        """Progress of every source of the model's predictions."""
+        query = sa.select(_SOURCES.c.newest_event_time, _SOURCES.c.last_seen).where(_SOURCES.c.model == model)
+        return [SourceProgress(int(row[0]), int(row[1])) for row in self._connection.execute(query)]
+
+    def put_panes(self, model: str, panes: Iterable[StoredPane]) -> None:
+        """Store panes, replacing earlier ones of the same identity; a pane without rows is removed."""
+        for pane in panes:
+            key = {"model": model, "version": pane.version, "kind": pane.kind, "start": pane.start}
+            if pane.rows == 0:
+                self._connection.execute(sa.delete(_PANES).where(*_matches(_PANES, key)))
+                continue
+            values = {"end": pane.end, "reference": pane.reference, "rows": pane.rows, "profile": pane.profile}
+            self._upsert(_PANES, key, values)
+
+    def panes(self, model: str, version: str, kind: PaneKind, start: int, end: int) -> list[StoredPane]:
+        """Panes of [start, end) in order."""
+        query = (
+            sa.select(_PANES)
+            .where(
+                _PANES.c.model == model,
+                _PANES.c.version == version,
+                _PANES.c.kind == kind,
+                _PANES.c.start >= start,
+                _PANES.c.start < end,
+            )
+            .order_by(_PANES.c.start)
+        )
+        return [
+            StoredPane(row.version, row.kind, row.start, row.end, row.reference, row.rows, row.profile)
+            for row in self._connection.execute(query)
+        ]
+
+    def newest_pane(self, model: str, version: str) -> int | None:
+        """Start of the newest pane with predictions."""
+        query = sa.select(sa.func.max(_PANES.c.start)).where(
+            _PANES.c.model == model, _PANES.c.version == version, _PANES.c.kind == "inputs"
+        )
+        value = self._connection.execute(query).scalar()
+        return None if value is None else int(value)
+
+    def pane_starts(self, model: str, version: str, start: int, end: int) -> list[int]:
+        """Starts of the panes with predictions in [start, end), in order."""
+        query = (
+            sa.select(_PANES.c.start)
+            .where(
+                _PANES.c.model == model,
+                _PANES.c.version == version,
+                _PANES.c.kind == "inputs",
+                _PANES.c.start >= start,
+                _PANES.c.start < end,
+            )
+            .order_by(_PANES.c.start)
+        )
+        return [int(row[0]) for row in self._connection.execute(query)]
+
+    def versions(self, model: str) -> list[str]:
+        """Versions that have panes."""
+        query = sa.select(_PANES.c.version).where(_PANES.c.model == model).distinct().order_by(_PANES.c.version)
+        return [row[0] for row in self._connection.execute(query)]
+
+    def drop_panes(self, model: str, version: str, reference: str) -> int:
+        """Remove panes of this version that were profiled against another reference; returns how many."""
+        result = self._connection.execute(
+            sa.delete(_PANES).where(
+                _PANES.c.model == model, _PANES.c.version == version, _PANES.c.reference != reference
+            )
+        )
+        return int(result.rowcount)
+
+    def put_window(self, model: str, window: StoredWindow) -> None:
+        """Store one revision."""
+        key = {
+            "model": model,
+            "version": window.version,
+            "seconds": window.seconds,
+            "start": window.start,
+            "revision": window.revision,
+        }
+        values = {
+            "end": window.end,
+            "maturity": window.maturity,
+            "evaluated_at": window.evaluated_at,
+            "fingerprint": window.fingerprint,
+            "result": window.result,
+        }
+        self._upsert(_WINDOWS, key, values)
+
+    def windows(
+        self,
+        model: str,
+        *,
+        version: str | None = None,
+        seconds: float | None = None,
+        start: int | None = None,
+        end: int | None = None,
+        maturity: str | None = None,
+        newest: int | None = None,
+    ) -> list[StoredWindow]:
+        """Stored revisions with start in [start, end), by (end, revision); `newest` keeps that many of the last."""
+        query = sa.select(_WINDOWS).where(_WINDOWS.c.model == model)
+        for column, value in (("version", version), ("seconds", seconds), ("maturity", maturity)):
+            if value is not None:
+                query = query.where(_WINDOWS.c[column] == value)
+        if start is not None:
+            query = query.where(_WINDOWS.c.start >= start)
+        if end is not None:
+            query = query.where(_WINDOWS.c.start < end)
+        query = query.order_by(_WINDOWS.c.end.desc(), _WINDOWS.c.revision.desc())
+        if newest is not None:
+            query = query.limit(newest)
+        names = StoredWindow.__dataclass_fields__
+        rows = self._connection.execute(query).mappings().all()
+        return [StoredWindow(**{name: row[name] for name in names}) for row in reversed(rows)]
+
+    def unfinished_windows(self, model: str) -> list[StoredWindow]:
+        """Windows whose only revision is provisional."""
+        return self.windows(model, maturity="provisional")
+
+    def put_pending(self, model: str, labels: Iterable[PendingLabel]) -> None:
+        """Keep labels that wait for their prediction; the same label again changes nothing."""
+        rows = [{"model": model, **vars(label)} for label in labels]
+        if not rows:
+            return
+        insert: Any
+        if self._connection.dialect.name == "postgresql":
+            from sqlalchemy.dialects.postgresql import insert as insert_dialect
+        else:
+            from sqlalchemy.dialects.sqlite import insert as insert_dialect  # type: ignore[assignment]
+        insert = insert_dialect(_PENDING_TABLE).on_conflict_do_nothing()
+        self._connection.execute(insert, rows)
+
+    def pending(self, model: str, identifiers: Iterable[str]) -> list[PendingLabel]:
+        """Pending labels of these predictions."""
+        wanted = list(identifiers)
+        found: list[PendingLabel] = []
+        for position in range(0, len(wanted), 500):
+            part = wanted[position : position + 500]
+            query = sa.select(_PENDING).where(_PENDING.c.model == model, _PENDING.c.prediction_id.in_(part))
+            found += [_pending(row) for row in self._connection.execute(query).mappings()]
+        return found
+
+    def remove_pending(self, model: str, identifiers: Iterable[str]) -> None:
+        """Forget pending labels of these predictions."""
+        wanted = list(identifiers)
+        for position in range(0, len(wanted), 500):
+            part = wanted[position : position + 500]
+            self._connection.execute(
+                sa.delete(_PENDING).where(_PENDING.c.model == model, _PENDING.c.prediction_id.in_(part))
+            )
+
+    def expire_pending(self, model: str, before: int) -> int:
+        """Forget labels first seen before this; returns how many became orphans."""
+        result = self._connection.execute(
+            sa.delete(_PENDING).where(_PENDING.c.model == model, _PENDING.c.first_seen < before)
+        )
+        return int(result.rowcount)
+
+    def pending_count(self, model: str) -> int:
+        """How many labels wait for their prediction."""
+        query = sa.select(sa.func.count()).select_from(_PENDING).where(_PENDING.c.model == model)
+        return int(self._connection.execute(query).scalar() or 0)
+
+    def note_evaluation(self, model: str, record: EvaluationRecord) -> None:
+        """Remember how the latest evaluation went."""
+        self._upsert(_EVALUATIONS, {"model": model}, vars(record))
+
+    def evaluation(self, model: str) -> EvaluationRecord:
+        """How the latest evaluation went; zeros before the first."""
+        row = self._connection.execute(sa.select(_EVALUATIONS).where(_EVALUATIONS.c.model == model)).mappings().first()
+        if row is None:
+            return EvaluationRecord(0, None, None, None, 0, 0)
+        return EvaluationRecord(**{name: row[name] for name in EvaluationRecord.__dataclass_fields__})
+
+    def _upsert(self, table: sa.TableClause, key: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+        # Update first: repeated keys are the rule, and one writer holds the lease.
+        result = self._connection.execute(sa.update(table).where(*_matches(table, key)).values(**values))
+        if result.rowcount == 0:
+            self._connection.execute(sa.insert(table).values(**key, **values))
+
+
+_PENDING_TABLE = sa.Table(
+    "pending_labels",
+    _metadata,
+    sa.Column("model", sa.String, primary_key=True),
+    sa.Column("prediction_id", sa.String, primary_key=True),
+    sa.Column("label_time", sa.BigInteger, primary_key=True),
+    sa.Column("label", sa.String, primary_key=True),
+    sa.Column("source", sa.String),
+    sa.Column("event_time", sa.BigInteger),
+    sa.Column("first_seen", sa.BigInteger),
+)
+
+
+def open_state(url: str, *, exclusive: bool = False) -> State:
+    """Open (and create or migrate) the state at a SQLAlchemy URL.
+
+    `exclusive` is for the daemon: a second one on the same SQLite file is refused and told who holds it. An existing
+    older state is copied beside itself before it is migrated; a newer one is refused.
+    """
+    parsed = sa.make_url(url)
+    path = Path(parsed.database) if parsed.get_backend_name() == "sqlite" and parsed.database else None
+    lock = None
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = _lock_beside(path) if exclusive else None
+    engine = sa.create_engine(url, connect_args={"timeout": 60} if path is not None else {})
+    if path is not None:
+        sa.event.listen(engine, "connect", _configure_sqlite)
+    try:
+        _migrate(engine, path)
+    except sa.exc.DBAPIError as error:
+        engine.dispose()
+        raise OperatorError("the state cannot be opened", where=str(url), got=str(error.orig)) from error
+    return State(engine, lock)
+
+
+def _configure_sqlite(connection: Any, _record: object) -> None:
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=60000"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _lock_beside(path: Path) -> IO[str]:
+    name = path.with_name(path.name + ".lock")
+    file = name.open("a+", encoding="utf-8")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        holder = file.read().strip() or "an unknown process"
+        file.close()
+        raise OperatorError(
+            "this state is in use by another daemon",
+            where=str(path),
+            got=holder,
+            hint="Stop it, or give this one its own state.url",
+        ) from None
+    file.truncate(0)
+    file.write(f"{socket.gethostname()} process {os.getpid()}")
+    file.flush()
+    return file
+
+
+def _migrate(engine: Engine, path: Path | None) -> None:
+    from alembic import command
+    from alembic.config import Config
+    from alembic.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", str(resources.files("monitor") / "migrations"))
+    script = ScriptDirectory.from_config(config)
+    with engine.connect() as connection:
+        current = MigrationContext.configure(connection).get_current_revision()
+    if current == script.get_current_head():
+        return
+    if current is not None and current not in {revision.revision for revision in script.walk_revisions()}:
+        raise OperatorError(
+            "the state was written by a newer trueup",
+            where=str(engine.url),
+            expected=f"schema {script.get_current_head()} or older",
+            got=f"schema {current}",
+            hint="Upgrade trueup, or restore the backup made before that upgrade",
+        )
+    if current is not None and path is not None:
+        shutil.copy2(path, path.with_name(f"{path.name}.before-{script.get_current_head()}"))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+
+
+def _matches(table: sa.TableClause, key: Mapping[str, Any]) -> list[sa.ColumnElement[bool]]:
+    return [table.c[name] == value for name, value in key.items()]
+
+
+def _pending(row: Any) -> PendingLabel:
+    return PendingLabel(**{name: row[name] for name in PendingLabel.__dataclass_fields__})
