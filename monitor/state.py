@@ -7,6 +7,7 @@ it consumed. What must not: decisions; what is written is decided in the core.
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
 import shutil
 import socket
@@ -26,8 +27,6 @@ from monitor.windows import SourceProgress
 PaneKind = Literal["inputs", "outcomes"]
 HEAD = "0001"
 
-_metadata = sa.MetaData()
-
 
 def _table(name: str, *columns: str) -> sa.TableClause:
     return sa.table(name, *(sa.column(column) for column in columns))
@@ -37,7 +36,7 @@ _LEASE = _table("lease", "name", "holder", "epoch", "renewed_at")
 _CURSORS = _table("cursors", "model", "name", "value")
 _SOURCES = _table("sources", "model", "source", "newest_event_time", "last_seen")
 _COUNTERS = _table("counters", "model", "name", "key", "value")
-_PANES = _table("panes", "model", "version", "kind", "start", "end", "reference", "rows", "profile")
+_PANES = _table("panes", "model", "version", "kind", "start", "end", "reference", "rows", "digest", "profile")
 _WINDOWS = _table(
     "windows",
     "model",
@@ -51,9 +50,9 @@ _WINDOWS = _table(
     "fingerprint",
     "result",
 )
-_PENDING = _table(
-    "pending_labels", "model", "prediction_id", "label_time", "label", "source", "event_time", "first_seen"
-)
+_PENDING = _table("pending_labels", "model", "prediction_id", "first_seen")
+_SUPERSEDED = _table("superseded", "model", "version", "prediction_id", "event_time")
+_VERSIONS = _table("versions", "model", "version", "reference", "first_seen")
 _EVALUATIONS = _table(
     "evaluations", "model", "last_attempt", "last_success", "error", "duration_seconds", "attempts", "failures"
 )
@@ -85,18 +84,6 @@ class StoredWindow:
     evaluated_at: int
     fingerprint: str
     result: str
-
-
-@dataclass(frozen=True)
-class PendingLabel:
-    """A label whose prediction has not come."""
-
-    prediction_id: str
-    label_time: int
-    label: str
-    source: str | None
-    event_time: int | None
-    first_seen: int
 
 
 @dataclass(frozen=True)
@@ -203,7 +190,13 @@ class Transaction:
             if pane.rows == 0:
                 self._connection.execute(sa.delete(_PANES).where(*_matches(_PANES, key)))
                 continue
-            values = {"end": pane.end, "reference": pane.reference, "rows": pane.rows, "profile": pane.profile}
+            values = {
+                "end": pane.end,
+                "reference": pane.reference,
+                "rows": pane.rows,
+                "digest": hashlib.blake2b(pane.profile, digest_size=16).hexdigest(),
+                "profile": pane.profile,
+            }
             self._upsert(_PANES, key, values)
 
     def panes(self, model: str, version: str, kind: PaneKind, start: int, end: int) -> list[StoredPane]:
@@ -246,11 +239,6 @@ class Transaction:
             .order_by(_PANES.c.start)
         )
         return [int(row[0]) for row in self._connection.execute(query)]
-
-    def versions(self, model: str) -> list[str]:
-        """Versions that have panes."""
-        query = sa.select(_PANES.c.version).where(_PANES.c.model == model).distinct().order_by(_PANES.c.version)
-        return [row[0] for row in self._connection.execute(query)]
 
     def drop_panes(self, model: str, version: str, reference: str) -> int:
         """Remove panes of this version that were profiled against another reference; returns how many."""
@@ -302,48 +290,66 @@ class Transaction:
         query = query.order_by(_WINDOWS.c.end.desc(), _WINDOWS.c.revision.desc())
         if newest is not None:
             query = query.limit(newest)
-        names = StoredWindow.__dataclass_fields__
         rows = self._connection.execute(query).mappings().all()
-        return [StoredWindow(**{name: row[name] for name in names}) for row in reversed(rows)]
+        return [_window(row) for row in reversed(rows)]
 
     def unfinished_windows(self, model: str) -> list[StoredWindow]:
-        """Windows whose only revision is provisional."""
-        return self.windows(model, maturity="provisional")
+        """Windows that have no final revision yet."""
+        later = _WINDOWS.alias("later")
+        query = sa.select(_WINDOWS).where(
+            _WINDOWS.c.model == model,
+            _WINDOWS.c.maturity == "provisional",
+            ~sa.exists().where(
+                later.c.model == _WINDOWS.c.model,
+                later.c.version == _WINDOWS.c.version,
+                later.c.seconds == _WINDOWS.c.seconds,
+                later.c.start == _WINDOWS.c.start,
+                later.c.revision > _WINDOWS.c.revision,
+            ),
+        )
+        return [_window(row) for row in self._connection.execute(query).mappings()]
 
-    def put_pending(self, model: str, labels: Iterable[PendingLabel]) -> None:
-        """Keep labels that wait for their prediction; the same label again changes nothing."""
-        rows = [{"model": model, **vars(label)} for label in labels]
+    def pane_digests(self, model: str, version: str, kind: PaneKind, start: int, end: int) -> list[tuple[int, str]]:
+        """(start, digest of the encoded profile) of the panes of [start, end), in order."""
+        query = (
+            sa.select(_PANES.c.start, _PANES.c.digest)
+            .where(
+                _PANES.c.model == model,
+                _PANES.c.version == version,
+                _PANES.c.kind == kind,
+                _PANES.c.start >= start,
+                _PANES.c.start < end,
+            )
+            .order_by(_PANES.c.start)
+        )
+        return [(int(row[0]), str(row[1])) for row in self._connection.execute(query)]
+
+    def put_pending(self, model: str, identifiers: Iterable[str], now: int) -> None:
+        """Note labels that wait for their prediction; one that waits already keeps its age."""
+        rows = [{"model": model, "prediction_id": name, "first_seen": now} for name in identifiers]
         if not rows:
             return
-        insert: Any
         if self._connection.dialect.name == "postgresql":
-            from sqlalchemy.dialects.postgresql import insert as insert_dialect
+            from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+
+            self._connection.execute(postgresql_insert(_PENDING).on_conflict_do_nothing(), rows)
         else:
-            from sqlalchemy.dialects.sqlite import insert as insert_dialect  # type: ignore[assignment]
-        insert = insert_dialect(_PENDING_TABLE).on_conflict_do_nothing()
-        self._connection.execute(insert, rows)
+            from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
-    def pending(self, model: str, identifiers: Iterable[str]) -> list[PendingLabel]:
-        """Pending labels of these predictions."""
-        wanted = list(identifiers)
-        found: list[PendingLabel] = []
-        for position in range(0, len(wanted), 500):
-            part = wanted[position : position + 500]
-            query = sa.select(_PENDING).where(_PENDING.c.model == model, _PENDING.c.prediction_id.in_(part))
-            found += [_pending(row) for row in self._connection.execute(query).mappings()]
-        return found
+            self._connection.execute(sqlite_insert(_PENDING).on_conflict_do_nothing(), rows)
 
-    def remove_pending(self, model: str, identifiers: Iterable[str]) -> None:
-        """Forget pending labels of these predictions."""
-        wanted = list(identifiers)
-        for position in range(0, len(wanted), 500):
-            part = wanted[position : position + 500]
-            self._connection.execute(
+    def remove_pending(self, model: str, identifiers: Iterable[str]) -> int:
+        """These labels found their prediction; returns how many were waiting."""
+        removed = 0
+        for part in _parts(identifiers):
+            result = self._connection.execute(
                 sa.delete(_PENDING).where(_PENDING.c.model == model, _PENDING.c.prediction_id.in_(part))
             )
+            removed += int(result.rowcount)
+        return removed
 
     def expire_pending(self, model: str, before: int) -> int:
-        """Forget labels first seen before this; returns how many became orphans."""
+        """Forget labels that wait since before this; returns how many became orphans."""
         result = self._connection.execute(
             sa.delete(_PENDING).where(_PENDING.c.model == model, _PENDING.c.first_seen < before)
         )
@@ -353,6 +359,39 @@ class Transaction:
         """How many labels wait for their prediction."""
         query = sa.select(sa.func.count()).select_from(_PENDING).where(_PENDING.c.model == model)
         return int(self._connection.execute(query).scalar() or 0)
+
+    def put_superseded(self, model: str, winners: Mapping[tuple[str, str], int]) -> None:
+        """Remember the event time of the winner among repeats that lie in different panes, by (version, id)."""
+        for (version, identifier), event_time in winners.items():
+            key = {"model": model, "version": version, "prediction_id": identifier}
+            self._upsert(_SUPERSEDED, key, {"event_time": event_time})
+
+    def superseded(self, model: str, version: str) -> dict[str, int]:
+        """Winning event time (µs) of every repeated prediction of this version whose repeats cross panes."""
+        query = sa.select(_SUPERSEDED.c.prediction_id, _SUPERSEDED.c.event_time).where(
+            _SUPERSEDED.c.model == model, _SUPERSEDED.c.version == version
+        )
+        return {str(row[0]): int(row[1]) for row in self._connection.execute(query)}
+
+    def put_version(self, model: str, version: str, reference: str | None, now: int) -> None:
+        """Remember a version and the reference its panes are profiled against."""
+        updated = self._connection.execute(
+            sa.update(_VERSIONS)
+            .where(_VERSIONS.c.model == model, _VERSIONS.c.version == version)
+            .values(reference=reference)
+        )
+        if updated.rowcount == 0:
+            values = {"model": model, "version": version, "reference": reference, "first_seen": now}
+            self._connection.execute(sa.insert(_VERSIONS).values(**values))
+
+    def versions(self, model: str) -> dict[str, str | None]:
+        """Identity of the reference by version, None for one without; oldest version first."""
+        query = (
+            sa.select(_VERSIONS.c.version, _VERSIONS.c.reference)
+            .where(_VERSIONS.c.model == model)
+            .order_by(_VERSIONS.c.first_seen, _VERSIONS.c.version)
+        )
+        return {str(row[0]): row[1] for row in self._connection.execute(query)}
 
     def note_evaluation(self, model: str, record: EvaluationRecord) -> None:
         """Remember how the latest evaluation went."""
@@ -370,19 +409,6 @@ class Transaction:
         result = self._connection.execute(sa.update(table).where(*_matches(table, key)).values(**values))
         if result.rowcount == 0:
             self._connection.execute(sa.insert(table).values(**key, **values))
-
-
-_PENDING_TABLE = sa.Table(
-    "pending_labels",
-    _metadata,
-    sa.Column("model", sa.String, primary_key=True),
-    sa.Column("prediction_id", sa.String, primary_key=True),
-    sa.Column("label_time", sa.BigInteger, primary_key=True),
-    sa.Column("label", sa.String, primary_key=True),
-    sa.Column("source", sa.String),
-    sa.Column("event_time", sa.BigInteger),
-    sa.Column("first_seen", sa.BigInteger),
-)
 
 
 def open_state(url: str, *, exclusive: bool = False) -> State:
@@ -468,5 +494,12 @@ def _matches(table: sa.TableClause, key: Mapping[str, Any]) -> list[sa.ColumnEle
     return [table.c[name] == value for name, value in key.items()]
 
 
-def _pending(row: Any) -> PendingLabel:
-    return PendingLabel(**{name: row[name] for name in PendingLabel.__dataclass_fields__})
+def _parts(identifiers: Iterable[str], size: int = 500) -> Iterator[list[str]]:
+    """Databases bound the number of parameters of one statement."""
+    wanted = list(identifiers)
+    for position in range(0, len(wanted), size):
+        yield wanted[position : position + size]
+
+
+def _window(row: Any) -> StoredWindow:
+    return StoredWindow(**{name: row[name] for name in StoredWindow.__dataclass_fields__})

@@ -87,6 +87,7 @@ class SpoolWriter:
             _seal(path)
         self._number = existing[-1] + 1 if existing else 1
         self._file: IO[bytes] | None = None
+        self._path = self.directory
         self._size = 0
         self._opened_at = 0.0
         self._synced_at = 0.0
@@ -107,8 +108,7 @@ class SpoolWriter:
             self._open()
         assert self._file is not None
         try:
-            self._file.write(frame)
-            self._file.flush()
+            _write_whole(self._file, frame)
             if self.settings.fsync == "always":
                 os.fsync(self._file.fileno())
         except OSError:
@@ -138,7 +138,7 @@ class SpoolWriter:
         if self.settings.fsync != "never":
             os.fsync(file.fileno())
         file.close()
-        _seal(Path(file.name))
+        _seal(self._path)
 
     def close(self) -> None:
         """Seal what is open and let go of the folder."""
@@ -148,10 +148,10 @@ class SpoolWriter:
             os.close(self._lock)
 
     def _open(self) -> None:
-        path = self.directory / f"{self._number:012d}{OPEN_SUFFIX}"
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
+        self._path = self.directory / f"{self._number:012d}{OPEN_SUFFIX}"
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
         self._file = os.fdopen(descriptor, "wb", buffering=0)
-        self._file.write(MAGIC)
+        _write_whole(self._file, MAGIC)
         self._number += 1
         self._size = len(MAGIC)
         self._opened_at = self._synced_at = self._monotonic()
@@ -246,6 +246,13 @@ def segment_number(path: Path) -> int:
 
 def _is_segment(path: Path) -> bool:
     return path.suffix in (OPEN_SUFFIX, SEALED_SUFFIX)
+
+
+def _write_whole(file: IO[bytes], data: bytes) -> None:
+    # An unbuffered file may take only part of it, without an error, when the disk fills up; the rest then raises.
+    view = memoryview(data)
+    while view:
+        view = view[file.write(view) :]
 
 
 def _encode(batch: pa.RecordBatch) -> bytes:

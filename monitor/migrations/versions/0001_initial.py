@@ -47,6 +47,7 @@ def upgrade() -> None:
         sa.Column("end", sa.BigInteger, nullable=False),
         sa.Column("reference", sa.String(64), nullable=False),
         sa.Column("rows", sa.BigInteger, nullable=False),
+        sa.Column("digest", sa.String(32), nullable=False),
         sa.Column("profile", sa.LargeBinary, nullable=False),
     )
     op.create_table(
@@ -67,13 +68,23 @@ def upgrade() -> None:
         "pending_labels",
         sa.Column("model", sa.String(100), primary_key=True),
         sa.Column("prediction_id", sa.String(250), primary_key=True),
-        sa.Column("label_time", sa.BigInteger, primary_key=True),
-        sa.Column("label", sa.String(250), primary_key=True),
-        sa.Column("source", sa.String(200)),
-        sa.Column("event_time", sa.BigInteger),
         sa.Column("first_seen", sa.BigInteger, nullable=False),
     )
     op.create_index("pending_labels_by_age", "pending_labels", ["model", "first_seen"])
+    op.create_table(
+        "superseded",
+        sa.Column("model", sa.String(100), primary_key=True),
+        sa.Column("version", sa.String(100), primary_key=True),
+        sa.Column("prediction_id", sa.String(250), primary_key=True),
+        sa.Column("event_time", sa.BigInteger, nullable=False),
+    )
+    op.create_table(
+        "versions",
+        sa.Column("model", sa.String(100), primary_key=True),
+        sa.Column("version", sa.String(100), primary_key=True),
+        sa.Column("reference", sa.String(64)),
+        sa.Column("first_seen", sa.BigInteger, nullable=False),
+    )
     op.create_table(
         "evaluations",
         sa.Column("model", sa.String(100), primary_key=True),

@@ -1,0 +1,299 @@
+"""One evaluation of one model: what is new in the log becomes panes, windows and a committed result.
+
+What lives here: the order of the stages, once, for the daemon, `replay` and `evaluate`. What must not: schedules, HTTP,
+rendering. `now` is an argument; everything it writes commits in one transaction with the offsets it consumed, so a
+killed cycle has either happened or not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from monitor import matching
+from monitor.engines.local import event_times, touched_panes
+from monitor.evaluation import evaluate_window, fingerprint
+from monitor.label_join import maturity
+from monitor.log.tables import ModelLog
+from monitor.pane_builder import PaneMerger, input_merger, outcome_merger, rebuild_inputs, rebuild_outcomes
+from monitor.profiles.model_profile import OutcomeProfile, Profile, Reference
+from monitor.references import ReferenceStore
+from monitor.settings import ModelSettings
+from monitor.state import State, StoredWindow, Transaction
+from monitor.verdict import WindowResult
+from monitor.window_codec import decode_window, encode_window
+from monitor.windows import (
+    MICROSECONDS,
+    SourceProgress,
+    Window,
+    pane_start,
+    rolling_window,
+    tumbling_window,
+    watermark,
+)
+
+
+@dataclass(frozen=True)
+class CycleReport:
+    """What one cycle left behind: the results to export, and how far it came."""
+
+    rolling: tuple[WindowResult, ...]
+    final: tuple[WindowResult, ...]
+    published: tuple[WindowResult, ...]
+    versions: dict[str, str | None]
+    watermark: int | None
+    predictions_total: dict[str, int]
+    labels_total: dict[str, int]
+    pending_labels: int
+
+
+@dataclass
+class _Dirty:
+    inputs: dict[str, set[int]] = field(default_factory=dict)
+    outcomes: dict[str, set[int]] = field(default_factory=dict)
+
+    def all(self, version: str) -> set[int]:
+        return self.inputs.get(version, set()) | self.outcomes.get(version, set())
+
+
+@dataclass
+class ModelCycle:
+    """Evaluates one model again and again; keeps merged profiles in memory between cycles, nothing else."""
+
+    settings: ModelSettings
+    log: ModelLog
+    state: State
+    references: ReferenceStore
+    _mergers: dict[str, tuple[str, PaneMerger[Profile], PaneMerger[OutcomeProfile]]] = field(default_factory=dict)
+
+    def run(self, now: int) -> CycleReport:
+        """Consume what is new, rebuild, evaluate, commit; raises and changes nothing if any of it fails."""
+        self.references.refresh()
+        predictions_until = self.log.last_sequence("predictions")
+        labels_until = self.log.last_sequence("labels")
+        with self.state.transaction(write=False) as state:
+            predictions_after = state.cursor(self.settings.name, "predictions")
+            labels_after = state.cursor(self.settings.name, "labels")
+            matched_after = state.cursor(self.settings.name, "matched")
+        from_labels = matching.match_labels(self.log, after=labels_after, until=labels_until)
+        from_predictions = matching.match_predictions(
+            self.log,
+            self.settings.labels,
+            after=predictions_after,
+            until=predictions_until,
+            labels_until=labels_after,
+        )
+        repeats = matching.repeats_across_panes(self.log, after=predictions_after, until=predictions_until)
+        matched_until = self.log.last_sequence("matched")
+        with self.state.transaction() as state:
+            self._count(state, from_labels, from_predictions, now)
+            dirty = self._dirty_panes(
+                state, (predictions_after, predictions_until), (matched_after, matched_until), repeats, now
+            )
+            self._rebuild(state, dirty)
+            mark = watermark(self._sources(state, now), self.settings.windows, now)
+            published = self._publish(state, dirty, mark, now)
+            state.set_cursor(self.settings.name, "predictions", predictions_until)
+            state.set_cursor(self.settings.name, "labels", labels_until)
+            state.set_cursor(self.settings.name, "matched", matched_until)
+            return self._report(state, published, mark)
+
+    def _count(
+        self, state: Transaction, from_labels: matching.Matching, from_predictions: matching.Matching, now: int
+    ) -> None:
+        name = self.settings.name
+        state.put_pending(name, from_labels.waiting - from_predictions.matched, now)
+        found = from_labels.matched | from_predictions.matched
+        state.remove_pending(name, found)
+        horizon = round(self.settings.labels.horizon_seconds * MICROSECONDS)
+        orphans = state.expire_pending(name, now - horizon)
+        for key, amount in (("received", from_labels.labels), ("matched", len(found)), ("orphan", orphans)):
+            state.add(name, "labels", key, amount)
+
+    def _dirty_panes(
+        self,
+        state: Transaction,
+        predictions: tuple[int, int],
+        matched: tuple[int, int],
+        repeats: dict[tuple[str, str], tuple[int, tuple[int, ...]]],
+        now: int,
+    ) -> _Dirty:
+        name, seconds = self.settings.name, self.settings.windows.pane_seconds
+        new = touched_panes(self.log, "predictions", seconds, after=predictions[0], until=predictions[1])
+        truth = touched_panes(self.log, "matched", seconds, after=matched[0], until=matched[1])
+        dirty = _Dirty(
+            {version: set(panes) for version, panes in new.items()},
+            {version: set(panes) for version, panes in truth.items()},
+        )
+        for version, panes in new.items():
+            state.add(name, "predictions", version, sum(panes.values()))
+        state.put_superseded(name, {key: winner for key, (winner, _) in repeats.items()})
+        for (version, _), (_, moments) in repeats.items():
+            starts = {pane_start(moment, seconds) for moment in moments}
+            dirty.inputs.setdefault(version, set()).update(starts)
+            dirty.outcomes.setdefault(version, set()).update(starts)
+        known = state.versions(name)
+        for version in {*known, *new}:
+            reference = self.references.get(version)
+            identity = reference.identity if reference else None
+            if version not in known or known[version] != identity:
+                state.put_version(name, version, identity, now)
+            if version in known and known[version] != identity and identity is not None:
+                # Profiles against another reference mean nothing now: rebuild everything this version ever had.
+                state.drop_panes(name, version, identity)
+                self._add_all_panes(dirty, version)
+        return dirty
+
+    def _add_all_panes(self, dirty: _Dirty, version: str) -> None:
+        seconds = self.settings.windows.pane_seconds
+        for table, target in (("predictions", dirty.inputs), ("matched", dirty.outcomes)):
+            for batch in self.log.scan(table, ["event_time"], versions=[version]):  # type: ignore[arg-type]
+                starts = {pane_start(moment, seconds) for moment in set(event_times(batch).tolist())}
+                target.setdefault(version, set()).update(starts)
+
+    def _rebuild(self, state: Transaction, dirty: _Dirty) -> None:
+        windows = self.settings.windows
+        for version in {*dirty.inputs, *dirty.outcomes}:
+            reference = self.references.get(version)
+            if reference is None:
+                continue
+            lost = state.superseded(self.settings.name, version)
+            inputs = rebuild_inputs(self.log, reference, version, dirty.inputs.get(version, set()), windows, lost)
+            state.put_panes(self.settings.name, inputs)
+            outcomes = rebuild_outcomes(self.log, reference, version, dirty.outcomes.get(version, set()), windows, lost)
+            state.put_panes(self.settings.name, outcomes)
+
+    def _sources(self, state: Transaction, now: int) -> list[SourceProgress]:
+        sources = state.sources(self.settings.name)
+        if sources:
+            return sources
+        # The log was filled by something that reports no progress (a file): it is as far as its newest pane.
+        newest = [state.newest_pane(self.settings.name, version) for version in state.versions(self.settings.name)]
+        size = round(self.settings.windows.pane_seconds * MICROSECONDS)
+        return [SourceProgress(pane + size, min(now, pane + size)) for pane in newest if pane is not None]
+
+    def _publish(self, state: Transaction, dirty: _Dirty, mark: int | None, now: int) -> list[WindowResult]:
+        if mark is None:
+            return []
+        published = []
+        unfinished = state.unfinished_windows(self.settings.name)
+        for version in state.versions(self.settings.name):
+            reference = self.references.get(version)
+            if reference is None:
+                continue
+            for seconds in self.settings.windows.window_seconds:
+                windows = {tumbling_window(pane, seconds) for pane in dirty.all(version)}
+                windows |= {
+                    Window(stored.start, stored.end, stored.seconds)
+                    for stored in unfinished
+                    if stored.version == version and stored.seconds == seconds
+                }
+                windows |= self._newly_complete(state, version, seconds, mark)
+                for window in sorted(windows):
+                    if window.end <= mark:
+                        result = self._publish_window(state, version, reference, window, now)
+                        published += [result] if result else []
+        return published
+
+    def _newly_complete(self, state: Transaction, version: str, seconds: float, mark: int) -> set[Window]:
+        name, cursor = self.settings.name, f"published {seconds:g} {version}"
+        before = state.cursor(name, cursor)
+        if mark <= before:
+            return set()
+        state.set_cursor(name, cursor, mark)
+        size = round(seconds * MICROSECONDS)
+        starts = state.pane_starts(name, version, before - size, mark)
+        return {tumbling_window(start, seconds) for start in starts}
+
+    def _publish_window(
+        self, state: Transaction, version: str, reference: Reference, window: Window, now: int
+    ) -> WindowResult | None:
+        inputs, outcomes, made_of = self._merged(state, version, reference, window)
+        if not inputs.rows:
+            return None
+        history = state.windows(
+            self.settings.name, version=version, seconds=window.seconds, start=window.start, end=window.start + 1
+        )
+        latest = history[-1] if history else None
+        ripe = maturity(window, inputs.rows, outcomes.rows, self.settings.labels, now)
+        if latest is not None and latest.maturity == "final":
+            ripe = "final"
+        if latest is not None and latest.fingerprint == made_of and latest.maturity == ripe:
+            return None
+        # Revision 0 is provisional and replaced in place; final is 1, and every later change one more.
+        revision = 0 if ripe == "provisional" else (latest.revision if latest else 0) + 1
+        result = evaluate_window(
+            self.settings, version, reference, window, inputs, outcomes, maturity=ripe, revision=revision
+        )
+        state.put_window(
+            self.settings.name,
+            StoredWindow(
+                version=version,
+                seconds=window.seconds,
+                start=window.start,
+                end=window.end,
+                revision=revision,
+                maturity=ripe,
+                evaluated_at=now,
+                fingerprint=made_of,
+                result=encode_window(result),
+            ),
+        )
+        return result
+
+    def _merged(
+        self, state: Transaction, version: str, reference: Reference, window: Window
+    ) -> tuple[Profile, OutcomeProfile, str]:
+        known = self._mergers.get(version)
+        if known is None or known[0] != reference.identity:
+            name = self.settings.name
+            known = (
+                reference.identity,
+                input_merger(name, version, reference),
+                outcome_merger(name, version, reference),
+            )
+            self._mergers[version] = known
+        seconds = self.settings.windows.pane_seconds
+        inputs, input_panes = known[1].merge(state, window.start, window.end, seconds)
+        outcomes, outcome_panes = known[2].merge(state, window.start, window.end, seconds)
+        panes = [("inputs", *pane) for pane in input_panes] + [("outcomes", *pane) for pane in outcome_panes]
+        return inputs, outcomes, fingerprint(reference.identity, panes)
+
+    def _report(self, state: Transaction, published: list[WindowResult], mark: int | None) -> CycleReport:
+        name = self.settings.name
+        versions = state.versions(name)
+        rolling: list[WindowResult] = []
+        final: list[WindowResult] = []
+        for version in versions:
+            reference = self.references.get(version)
+            newest = state.newest_pane(name, version)
+            if reference is None or newest is None:
+                continue
+            for seconds in self.settings.windows.window_seconds:
+                window = rolling_window(newest, self.settings.windows, seconds)
+                rolling.append(self._rolling(state, version, reference, window))
+                stored = state.windows(name, version=version, seconds=seconds, maturity="final", newest=1)
+                final += [decode_window(item.result) for item in stored]
+        return CycleReport(
+            rolling=tuple(rolling),
+            final=tuple(final),
+            published=tuple(published),
+            versions=versions,
+            watermark=mark,
+            predictions_total=state.counters(name, "predictions"),
+            labels_total=state.counters(name, "labels"),
+            pending_labels=state.pending_count(name),
+        )
+
+    def _rolling(self, state: Transaction, version: str, reference: Reference, window: Window) -> WindowResult:
+        inputs, outcomes, _ = self._merged(state, version, reference, window)
+        return evaluate_window(
+            self.settings,
+            version,
+            reference,
+            window,
+            inputs,
+            outcomes,
+            maturity="provisional",
+            revision=0,
+            rolling=True,
+        )

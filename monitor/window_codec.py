@@ -1,0 +1,94 @@
+"""A window's result as JSON: the form of the state, of `history`, of `replay` and of the HTTP interface.
+
+What lives here: encoding and decoding. What must not: any computation on the values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+
+from monitor.statistics.result import Absent, Estimate, Reason, Result
+from monitor.verdict import Verdict, WindowResult
+from monitor.windows import Window, parse_duration
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def window_record(result: WindowResult) -> dict[str, Any]:
+    """Plain data of a window result; absent values carry `reason` and no `value`."""
+    return {
+        "model": result.model,
+        "version": result.version,
+        "window": result.window.name,
+        "start": iso(result.window.start),
+        "end": iso(result.window.end),
+        "maturity": result.maturity,
+        "revision": result.revision,
+        "predictions": result.predictions,
+        "labels": result.labels,
+        "label_coverage": result.label_coverage,
+        "values": {name: _result_record(value) for name, value in result.values.items()},
+        "columns": {
+            column: {name: _result_record(value) for name, value in statistics.items()}
+            for column, statistics in result.columns.items()
+        },
+        "verdicts": {name: _compact(vars(verdict)) for name, verdict in result.verdicts.items()},
+    }
+
+
+def encode_window(result: WindowResult) -> str:
+    """The JSON text of a window result."""
+    return orjson.dumps(window_record(result)).decode()
+
+
+def decode_window(text: str) -> WindowResult:
+    """A window result from its JSON text."""
+    record = orjson.loads(text)
+    window = Window(_micros(record["start"]), _micros(record["end"]), parse_duration(record["window"]))
+    return WindowResult(
+        model=record["model"],
+        version=record["version"],
+        window=window,
+        maturity=record["maturity"],
+        revision=record["revision"],
+        predictions=record["predictions"],
+        labels=record["labels"],
+        label_coverage=record["label_coverage"],
+        values=_results(record["values"]),
+        columns={column: _results(statistics) for column, statistics in record["columns"].items()},
+        verdicts={name: Verdict(**verdict) for name, verdict in record["verdicts"].items()},
+    )
+
+
+def iso(microseconds: int) -> str:
+    """RFC 3339 text, in UTC, of microseconds since the epoch."""
+    return (_EPOCH + timedelta(microseconds=microseconds)).isoformat().replace("+00:00", "Z")
+
+
+def _micros(text: str) -> int:
+    return (datetime.fromisoformat(text) - _EPOCH) // timedelta(microseconds=1)
+
+
+def _result_record(result: Result) -> dict[str, Any]:
+    if isinstance(result, Absent):
+        return {"reason": str(result.reason), "n": result.n, "detail": result.detail}
+    names = ("value", "n", "lower", "upper", "level", "p_value", "error_bound")
+    return _compact({name: getattr(result, name) for name in names})
+
+
+def _results(records: Mapping[str, Any]) -> dict[str, Result]:
+    return {name: _result(record) for name, record in records.items()}
+
+
+def _result(record: Mapping[str, Any]) -> Result:
+    if "value" in record:
+        return Estimate(**record)
+    return Absent(Reason(record["reason"]), record["n"], record["detail"])
+
+
+def _compact(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in record.items() if value is not None and value != ""}
