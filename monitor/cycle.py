@@ -15,7 +15,8 @@ from monitor.evaluation import evaluate_window, fingerprint
 from monitor.label_join import maturity
 from monitor.log.tables import ModelLog
 from monitor.pane_builder import PaneMerger, input_merger, outcome_merger, rebuild_inputs, rebuild_outcomes
-from monitor.profiles.model_profile import OutcomeProfile, Profile, Reference
+from monitor.profiles.model_profile import Profile, Reference
+from monitor.profiles.outcome import OutcomeProfile
 from monitor.references import ReferenceStore
 from monitor.settings import ModelSettings
 from monitor.state import State, StoredWindow, Transaction

@@ -9,7 +9,8 @@ import hashlib
 from collections.abc import Iterable
 
 from monitor.label_join import Maturity
-from monitor.profiles.model_profile import OutcomeProfile, Profile, Reference
+from monitor.profiles.model_profile import Profile, Reference
+from monitor.profiles.outcome import OutcomeProfile
 from monitor.settings import ModelSettings
 from monitor.statistics import summary
 from monitor.statistics.result import Absent, Estimate, Reason, Result

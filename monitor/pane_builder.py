@@ -13,7 +13,8 @@ from typing import Generic, TypeVar
 from monitor.engines.local import pane_ranges, read_panes, unique_outcomes, unique_predictions
 from monitor.log.tables import ModelLog
 from monitor.profiles.codec import decode_outcome, decode_profile, encode_outcome, encode_profile
-from monitor.profiles.model_profile import OutcomeProfile, Profile, Reference, profile_inputs, profile_outcomes
+from monitor.profiles.model_profile import Profile, Reference, empty_outcome, profile_inputs, profile_outcomes
+from monitor.profiles.outcome import OutcomeProfile
 from monitor.state import PaneKind, StoredPane, Transaction
 from monitor.windows import MICROSECONDS, WindowSettings
 
@@ -101,7 +102,7 @@ def input_merger(model: str, version: str, reference: Reference) -> PaneMerger[P
 
 def outcome_merger(model: str, version: str, reference: Reference) -> PaneMerger[OutcomeProfile]:
     """Merger of outcome profiles."""
-    return PaneMerger(model, version, "outcomes", reference, decode_outcome, OutcomeProfile.empty)
+    return PaneMerger(model, version, "outcomes", reference, decode_outcome, empty_outcome)
 
 
 def _stored(

@@ -5,7 +5,7 @@ What must not: evidence over time, verdicts, reading of rows.
 
 A numeric column is compared on the reference's deciles. An independent computation takes the deciles of the raw values
 of the reference (`np.quantile`), counts both samples between them (equal edges dropped; infinities outermost), adds a
-cell for missing values if either sample has any, and must agree within `error_bound`: the deciles are known to a lattice
+cell for missing values if either has any, and must agree within `error_bound`: the deciles are known to a lattice
 cell only, so the rows in that cell may belong to either side.
 """
 

@@ -1,0 +1,354 @@
+"""One cycle: late, repeated, corrected and conflicting records end in the same numbers as a plain computation."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from sklearn.metrics import accuracy_score, log_loss, mean_squared_error
+
+from monitor.cycle import CycleReport, ModelCycle
+from monitor.label_join import LabelSettings
+from monitor.log.ingest import ingest
+from monitor.log.spool import SpoolWriter
+from monitor.log.tables import ModelLog
+from monitor.profiles.codec import save_reference
+from monitor.profiles.model_profile import build_reference
+from monitor.records import ModelSchema
+from monitor.references import ReferenceStore
+from monitor.settings import ModelSettings
+from monitor.state import State, open_state
+from monitor.statistics.result import Absent, Estimate
+from monitor.verdict import WindowResult
+from monitor.windows import MICROSECONDS, WindowSettings
+from tests.records_samples import CLASSES, EPOCH, MODEL, labels, predictions
+
+MINUTE = 60 * MICROSECONDS
+HOUR = 60 * MINUTE
+START = EPOCH // HOUR * HOUR
+WINDOWS = WindowSettings(pane_seconds=300, window_seconds=(3600,), allowed_lateness_seconds=600, idle_after_seconds=60)
+LABELS = LabelSettings(horizon_seconds=86_400, minimum=1)
+
+
+@dataclass
+class Bench:
+    """A log, a state and a cycle in a temporary folder."""
+
+    root: Path
+    settings: ModelSettings
+    state: State
+    cycle: ModelCycle
+    writers: int = 0
+
+    def send(self, *batches: pa.RecordBatch) -> None:
+        self.writers += 1
+        writer = SpoolWriter(self.root / "spool", writer=f"w{self.writers:05d}")
+        for batch in batches:
+            writer.append(batch)
+        writer.close()
+        progress = ingest(
+            [self.root / "spool"], str(self.root / "log"), future_limit=START + 10**15, set_aside=lambda *_: None
+        )
+        assert progress.errors == []
+        with self.state.transaction() as state:
+            for (model, source), newest in progress.newest.items():
+                state.note_source(model, source, newest, newest)
+
+    def run(self, now: int) -> CycleReport:
+        return self.cycle.run(now)
+
+    def windows(self) -> list[WindowResult]:
+        from monitor.window_codec import decode_window
+
+        with self.state.transaction(write=False) as state:
+            return [decode_window(item.result) for item in state.windows("pets")]
+
+    def restart(self) -> None:
+        self.state.close()
+        self.state, self.cycle = opened(self.root, self.settings)
+
+
+def opened(root: Path, settings: ModelSettings) -> tuple[State, ModelCycle]:
+    state = open_state(f"sqlite:///{root / 'state.db'}", exclusive=True)
+    state.acquire(0)
+    log = ModelLog(str(root / "log"), settings.name)
+    return state, ModelCycle(settings, log, state, ReferenceStore(settings))
+
+
+def make_bench(root: Path, model: ModelSchema) -> Bench:
+    rows = pa.Table.from_batches([predictions([f"r{i}" for i in range(500)], model=model, seed=99)])
+    chosen = np.random.default_rng(1).integers(0, 3, 500)
+    values = [CLASSES[i] for i in chosen] if model.task == "classification" else chosen.astype(float).tolist()
+    truth = pa.array(values, model.output_type)
+    save_reference(build_reference(model, rows.append_column("label", truth)), root / "reference.trueup")
+    settings = ModelSettings("pets", reference=root / "reference.trueup", windows=WINDOWS, labels=LABELS)
+    state, cycle = opened(root, settings)
+    return Bench(root, settings, state, cycle)
+
+
+Make = Callable[..., Bench]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Make]:
+    made: list[Bench] = []
+
+    def build(model: ModelSchema = MODEL) -> Bench:
+        made.append(make_bench(tmp_path, model))
+        return made[-1]
+
+    yield build
+    for bench in made:
+        bench.state.close()
+
+
+@pytest.fixture
+def bench(make: Make) -> Bench:
+    return make()
+
+
+def value(result: WindowResult, name: str) -> float:
+    found = result.values[name]
+    assert isinstance(found, Estimate), found
+    return found.value
+
+
+def truth_for(ids: Sequence[str]) -> dict[str, str]:
+    return {
+        name: CLASSES[index] for name, index in zip(ids, np.random.default_rng(7).integers(0, 3, len(ids)), strict=True)
+    }
+
+
+def expected(batch: pa.RecordBatch, truth: dict[str, str]) -> tuple[float, float]:
+    rows = [row for row in batch.to_pylist() if row["prediction_id"] in truth]
+    y = [truth[row["prediction_id"]] for row in rows]
+    p = np.array([[row[f"p_{name}"] for name in CLASSES] for row in rows])
+    return accuracy_score(y, [row["prediction"] for row in rows]), log_loss(y, p, labels=list(CLASSES))
+
+
+IDS = [f"id-{i:03d}" for i in range(100)]
+
+
+def test_a_window_without_labels_has_drift_and_absent_performance(bench: Bench) -> None:
+    bench.send(predictions(IDS, start=START, step=10 * MICROSECONDS))
+    report = bench.run(START + 2 * HOUR)
+    [rolling] = report.rolling
+    assert rolling.predictions == 100
+    assert isinstance(rolling.values["accuracy"], Absent)
+    assert isinstance(rolling.columns["age"]["population_stability_index"], Estimate)
+    assert rolling.label_coverage == 0
+
+
+def test_labels_that_come_later_complete_the_window_and_make_it_final(bench: Bench) -> None:
+    batch = predictions(IDS, start=START, step=10 * MICROSECONDS)
+    truth = truth_for(IDS)
+    bench.send(batch)
+    bench.run(START + 2 * HOUR)
+    bench.run(START + 3 * HOUR)
+    assert [(w.revision, w.maturity) for w in bench.windows()] == [(0, "provisional")]
+    half = IDS[:50]
+    bench.send(labels(half, [truth[i] for i in half]))
+    bench.run(START + 4 * HOUR)
+    [window] = bench.windows()
+    assert (window.maturity, window.labels, window.label_coverage) == ("provisional", 50, 0.5)
+    accuracy, loss = expected(batch, {i: truth[i] for i in half})
+    assert value(window, "accuracy") == pytest.approx(accuracy, abs=1e-12)
+    assert value(window, "cross_entropy") == pytest.approx(loss, abs=1e-9)
+    bench.send(labels(IDS[50:], [truth[i] for i in IDS[50:]]))
+    report = bench.run(START + 5 * HOUR)
+    final = report.final[-1]
+    assert (final.maturity, final.revision, final.labels) == ("final", 1, 100)
+    assert value(final, "accuracy") == pytest.approx(expected(batch, truth)[0], abs=1e-12)
+
+
+def test_a_corrected_label_gives_the_final_window_a_new_revision(bench: Bench) -> None:
+    batch = predictions(IDS, start=START, step=10 * MICROSECONDS)
+    truth = truth_for(IDS)
+    bench.send(batch, labels(IDS, list(truth.values())))
+    bench.run(START + 2 * HOUR)
+    bench.run(START + 3 * HOUR)
+    changed = dict(truth)
+    for name in IDS[:30]:
+        changed[name] = CLASSES[(CLASSES.index(truth[name]) + 1) % 3]
+    bench.send(labels(IDS[:30], [changed[i] for i in IDS[:30]], time=START + 4 * HOUR))
+    bench.run(START + 5 * HOUR)
+    windows = bench.windows()
+    assert [w.revision for w in windows] == [1, 2]
+    assert value(windows[1], "accuracy") == pytest.approx(expected(batch, changed)[0], abs=1e-12)
+    assert windows[1].labels == 100
+
+
+def test_an_older_correction_that_comes_late_changes_nothing(bench: Bench) -> None:
+    truth = truth_for(IDS)
+    bench.send(predictions(IDS, start=START), labels(IDS, list(truth.values()), time=START + 4 * HOUR))
+    bench.run(START + 2 * HOUR)
+    bench.run(START + 3 * HOUR)
+    before = bench.windows()[-1]
+    wrong = [CLASSES[(CLASSES.index(truth[name]) + 1) % 3] for name in IDS]
+    bench.send(labels(IDS, wrong, time=START + HOUR))
+    bench.run(START + 5 * HOUR)
+    assert value(bench.windows()[-1], "accuracy") == value(before, "accuracy")
+
+
+def test_a_label_that_comes_before_its_prediction_waits_for_it(bench: Bench) -> None:
+    truth = truth_for(IDS)
+    bench.send(labels(IDS, list(truth.values())))
+    assert bench.run(START).pending_labels == 100
+    batch = predictions(IDS, start=START)
+    bench.send(batch)
+    report = bench.run(START + 2 * HOUR)
+    assert report.pending_labels == 0
+    assert value(report.rolling[0], "accuracy") == pytest.approx(expected(batch, truth)[0], abs=1e-12)
+
+
+def test_a_label_without_a_prediction_is_an_orphan_after_the_horizon(bench: Bench) -> None:
+    bench.send(predictions(IDS, start=START), labels(["nobody"], ["cat"]))
+    assert bench.run(START + HOUR).pending_labels == 1
+    report = bench.run(START + HOUR + 25 * HOUR)
+    assert report.pending_labels == 0
+    assert report.labels_total["orphan"] == 1
+
+
+def test_a_label_reaches_every_version_that_answered(bench: Bench) -> None:
+    truth = truth_for(IDS)
+    first, second = predictions(IDS, start=START), predictions(IDS, start=START, version="2", seed=5)
+    bench.send(first, labels(IDS, list(truth.values())))
+    bench.run(START + HOUR)
+    bench.send(second)
+    report = bench.run(START + 2 * HOUR)
+    by_version = {result.version: result for result in report.rolling}
+    for version, batch in (("1", first), ("2", second)):
+        assert value(by_version[version], "accuracy") == pytest.approx(expected(batch, truth)[0], abs=1e-12)
+
+
+def test_repeated_predictions_count_once_and_the_earliest_wins_across_panes(bench: Bench) -> None:
+    early = predictions(IDS, start=START, seed=1)
+    late = predictions(IDS, start=START + 20 * MINUTE, seed=2)
+    truth = truth_for(IDS)
+    bench.send(late, labels(IDS, list(truth.values())))
+    bench.run(START + HOUR)
+    bench.send(early, early)
+    report = bench.run(START + 2 * HOUR)
+    [rolling] = report.rolling
+    assert (rolling.predictions, rolling.labels) == (100, 100)
+    assert value(rolling, "accuracy") == pytest.approx(expected(early, truth)[0], abs=1e-12)
+
+
+def test_a_version_without_a_reference_is_logged_and_says_so_until_it_gets_one(make: Make, tmp_path: Path) -> None:
+    bench = make()
+    (tmp_path / "reference.trueup").rename(tmp_path / "later")
+    bench.send(predictions(IDS, start=START))
+    report = bench.run(START + 2 * HOUR)
+    assert report.rolling == ()
+    assert report.versions == {"1": None}
+    assert report.predictions_total == {"1": 100}
+    (tmp_path / "later").rename(tmp_path / "reference.trueup")
+    assert bench.run(START + 3 * HOUR).rolling[0].predictions == 100
+
+
+def test_a_changed_reference_rebuilds_every_pane(make: Make, tmp_path: Path) -> None:
+    bench = make()
+    bench.send(predictions(IDS, start=START))
+    before = bench.run(START + 2 * HOUR).rolling[0]
+    rows = pa.Table.from_batches([predictions([f"r{i}" for i in range(800)], seed=123)])
+    save_reference(build_reference(MODEL, rows), tmp_path / "reference.trueup")
+    after = bench.run(START + 3 * HOUR).rolling[0]
+    assert after.predictions == before.predictions == 100
+    assert after.columns["age"]["mean_shift"] != before.columns["age"]["mean_shift"]
+
+
+def test_a_regression_model_gets_the_squared_error_that_scikit_learn_computes(make: Make, tmp_path: Path) -> None:
+    model = ModelSchema("pets", "regression")
+    bench = make(model)
+    batch = predictions(IDS, model=model, start=START)
+    truth = np.random.default_rng(3).normal(0, 1, 100)
+    bench.send(batch, labels(IDS, truth.tolist(), model=model))
+    [rolling] = bench.run(START + 2 * HOUR).rolling
+    predicted = batch.column("prediction").to_numpy()
+    assert value(rolling, "mean_squared_error") == pytest.approx(mean_squared_error(truth, predicted), rel=1e-12)
+    assert value(rolling, "mean_absolute_error") == pytest.approx(np.abs(truth - predicted).mean(), rel=1e-12)
+
+
+def test_a_failed_cycle_consumes_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    truth = truth_for(IDS)
+    batch = predictions(IDS, start=START)
+    bench.send(batch, labels(IDS, list(truth.values())))
+
+    def broken(*_: object) -> None:
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(ModelCycle, "_publish", broken)
+    with pytest.raises(OSError, match="the disk is gone"):
+        bench.run(START + 2 * HOUR)
+    monkeypatch.undo()
+    report = bench.run(START + 2 * HOUR)
+    assert report.predictions_total == {"1": 100}
+    assert report.labels_total["matched"] == 100
+    assert value(report.rolling[0], "accuracy") == pytest.approx(expected(batch, truth)[0], abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_final_windows_do_not_depend_on_order_batches_repeats_or_restarts(make: Make, seed: int) -> None:
+    chance = random.Random(seed)
+    ids = [f"id-{i:03d}" for i in range(240)]
+    batch = predictions(ids, start=START, step=45 * MICROSECONDS)
+    truth = truth_for(ids)
+    events: list[pa.RecordBatch] = [batch.slice(i, 1) for i in range(240)]
+    events += [labels([name], [truth[name]]) for name in ids if chance.random() < 0.97]
+    wrong = chance.sample(ids, 20)
+    events += [labels([name], ["owl"], time=START) for name in wrong]
+    events += chance.sample(events, 60)
+    chance.shuffle(events)
+    bench = make()
+    now = START + 4 * HOUR
+    for position in range(0, len(events), 130):
+        bench.send(*events[position : position + 130])
+        bench.run(now)
+        if chance.random() < 0.5:
+            bench.restart()
+    bench.run(now + 48 * HOUR)
+    latest = {window.window.start: window for window in bench.windows()}
+    labelled = {
+        row["prediction_id"]: row["label"]
+        for event in events
+        if "label" in event.schema.names
+        for row in event.to_pylist()
+        if row["label_time"].timestamp() * MICROSECONDS == EPOCH + HOUR
+    }
+    only_wrong = {name: "owl" for name in wrong if name not in labelled}
+    for start in range(START, START + 3 * HOUR, HOUR):
+        rows = batch.filter(pa.array([start <= t < start + HOUR for t in (START + np.arange(240) * 45 * MICROSECONDS)]))
+        known = {**only_wrong, **labelled}
+        inside = {name: known[name] for name in rows.column("prediction_id").to_pylist() if name in known}
+        window = latest[start]
+        assert window.maturity == "final"
+        assert (window.predictions, window.labels) == (rows.num_rows, len(inside))
+        accuracy, loss = expected(rows, inside)
+        assert value(window, "accuracy") == pytest.approx(accuracy, abs=1e-12)
+        assert value(window, "cross_entropy") == pytest.approx(loss, abs=1e-9)
+
+
+def test_rebuilt_and_incremental_panes_are_equal(make: Make, tmp_path: Path) -> None:
+    """A state thrown away and rebuilt from the log gives the same windows."""
+    bench = make()
+    truth = truth_for(IDS)
+    for part in range(0, 100, 20):
+        bench.send(predictions(IDS, start=START, step=60 * MICROSECONDS).slice(part, 20))
+        bench.run(START + 3 * HOUR)
+    bench.send(labels(IDS, list(truth.values())))
+    bench.run(START + 3 * HOUR)
+    bench.run(START + 40 * HOUR)
+    before = {w.window.start: replace(w, revision=0) for w in bench.windows()}
+    bench.state.close()
+    for file in tmp_path.glob("state.db*"):
+        file.unlink()
+    bench.state, bench.cycle = opened(tmp_path, bench.settings)
+    bench.run(START + 40 * HOUR)
+    bench.run(START + 41 * HOUR)
+    after = {w.window.start: replace(w, revision=0) for w in bench.windows()}
+    assert after == before
