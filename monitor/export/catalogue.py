@@ -1,188 +1,257 @@
-"""Every metric trueup exports: name, kind, unit, labels, help; and which statistic becomes which metric.
+"""Every metric trueup exports: name, kind, labels, unit, help.
 
 What lives here: the one table that the exporter, the dashboards, the alert rules and `docs/metrics.md` are held to.
-What must not: values, rendering of samples.
+What must not: values, rendering of samples, which series are worth their place (that is `series`).
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["gauge", "counter", "info"]
+from monitor.export.statistic_metrics import COLUMN_BY_KEY, COLUMN_STATISTICS, VALUE_STATISTICS, Statistic
 
-PREFIX = "trueup_"
+Kind = Literal["gauge", "counter", "info"]
+Group = Literal["daemon", "evaluation", "records", "window", "drift", "alarm"]
+
 WINDOW_LABELS = ("model", "version", "window", "maturity")
 COLUMN_LABELS = (*WINDOW_LABELS, "column")
+ALARM_LABELS = ("model", "version", "check")
+# Columns beyond the series budget are still seen: through the largest value of these over all columns.
+MAXIMUM_KEYS = ("population_stability_index", "jensen_shannon_distance", "kolmogorov_smirnov_statistic")
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric family. `name` is as on the wire; `unit` is for people and dashboards, "" where there is none."""
+    """One metric family. `name` is as on the wire; `unit` is for people and dashboards, "" where there is none.
+
+    Infos are gauges of value 1 on the wire; only metrics of kind counter end in `_total`.
+    """
 
     name: str
     kind: Kind
     help: str
-    labels: tuple[str, ...] = ()
-    unit: str = ""
-
-
-@dataclass(frozen=True)
-class Statistic:
-    """How one statistic of `monitor.statistics.summary` is exported.
-
-    `stem` and `suffix` make the name: `trueup_<stem>_<suffix>`; bounds put `lower` or `upper` between them.
-    """
-
-    key: str
-    stem: str
-    suffix: str
+    labels: tuple[str, ...]
     unit: str
-    help: str
-    interval: bool = False
-
-    @property
-    def metric(self) -> str:
-        """Name of the value's metric."""
-        return _name(self.stem, self.suffix)
-
-    @property
-    def lower(self) -> str:
-        """Name of the lower bound's metric."""
-        return _name(self.stem, "lower", self.suffix)
-
-    @property
-    def upper(self) -> str:
-        """Name of the upper bound's metric."""
-        return _name(self.stem, "upper", self.suffix)
-
-    @property
-    def maximum(self) -> str:
-        """Name of the metric of the largest value over the columns."""
-        return _name("drift_maximum", self.stem, self.suffix)
+    group: Group
 
 
-def _name(*parts: str) -> str:
-    return PREFIX + "_".join(part for part in parts if part)
+def _gauge(group: Group, labels: tuple[str, ...], name: str, unit: str, text: str) -> Metric:
+    return Metric("trueup_" + name, "gauge", text, labels, unit, group)
 
 
-VALUE_STATISTICS = (
-    Statistic("label_coverage", "label_coverage", "ratio", "ratio", "Share of the window's predictions with a label"),
-    Statistic("accuracy", "accuracy", "ratio", "ratio", "Share of labelled predictions that were right", True),
-    Statistic(
-        "balanced_accuracy", "balanced_accuracy", "ratio", "ratio", "Mean of the recalls of the labelled classes"
+def _counter(group: Group, labels: tuple[str, ...], name: str, unit: str, text: str) -> Metric:
+    return Metric(f"trueup_{name}_total", "counter", text, labels, unit, group)
+
+
+def _info(group: Group, labels: tuple[str, ...], name: str, text: str) -> Metric:
+    return Metric(f"trueup_{name}_info", "info", text, labels, "", group)
+
+
+_DAEMON = (
+    _info("daemon", ("version",), "build", "The running trueup, by its version"),
+    _gauge(
+        "daemon",
+        (),
+        "exposition_fresh",
+        "boolean",
+        "1 while the values shown were committed lately, 0 once they expired",
     ),
-    Statistic("precision", "precision", "ratio", "ratio", "Precision, macro average over the classes"),
-    Statistic("recall", "recall", "ratio", "ratio", "Recall, macro average over the classes"),
-    Statistic("f1", "f1", "ratio", "ratio", "F1 score, macro average over the classes"),
-    Statistic("auroc", "auroc", "ratio", "ratio", "Area under the ROC curve, macro average over the classes"),
-    Statistic(
-        "cross_entropy",
-        "cross_entropy",
-        "nats",
-        "nats",
-        "Mean of -ln of the probability given to the label, floored at 1e-15",
-        True,
-    ),
-    Statistic("brier_score", "brier_score", "", "score", "Multiclass Brier score, a sum over classes (0 to 2)", True),
-    Statistic(
-        "expected_calibration_error",
-        "expected_calibration_error",
-        "ratio",
-        "ratio",
-        "Mean gap between the top confidence and the accuracy at it",
-    ),
-    Statistic("mean_squared_error", "mean_squared_error", "", "target²", "Mean of the squared error", True),
-    Statistic(
-        "root_mean_squared_error", "root_mean_squared_error", "", "target", "Root of the mean squared error", True
-    ),
-    Statistic("mean_absolute_error", "mean_absolute_error", "", "target", "Mean of the absolute error", True),
-    Statistic("r_squared", "r_squared", "", "score", "Share of the labels' variance that is explained (at most 1)"),
-    Statistic("bias", "bias", "", "target", "Mean of prediction - label", True),
-    Statistic("label_delay_seconds", "label_delay", "seconds", "seconds", "Mean time from prediction to label"),
-    Statistic(
-        "label_delay_p50_seconds", "label_delay_p50", "seconds", "seconds", "Median time from prediction to label"
-    ),
-    Statistic(
-        "label_delay_p95_seconds",
-        "label_delay_p95",
-        "seconds",
-        "seconds",
-        "95th percentile of the time from prediction to label",
-    ),
-    Statistic("estimated_accuracy", "estimated_accuracy", "ratio", "ratio", "Accuracy estimated without labels", True),
+    _gauge("daemon", (), "exposition_timestamp_seconds", "seconds", "When the values shown were rendered"),
+    _gauge("daemon", (), "evaluation_interval_seconds", "seconds", "Time between the starts of two evaluations"),
+    _gauge("daemon", (), "ingest_interval_seconds", "seconds", "Time between the starts of two ingest runs"),
+    _gauge("daemon", (), "ingest_last_attempt_timestamp_seconds", "seconds", "When the last ingest run started"),
+    _gauge("daemon", (), "ingest_last_success_timestamp_seconds", "seconds", "When the last ingest run succeeded"),
+    _gauge("daemon", (), "ingest_success", "boolean", "Whether the last ingest run succeeded"),
+    _counter("daemon", (), "ingest_failures", "runs", "Ingest runs that failed"),
+    _gauge("daemon", (), "state_bytes", "bytes", "Size of the state database"),
+    _gauge("daemon", (), "spool_bytes", "bytes", "Size of the spools that wait for ingest"),
+    _counter("daemon", (), "spool_damaged_bytes", "bytes", "Bytes of spool segments that could not be read"),
 )
 
-COLUMN_STATISTICS = (
-    Statistic(
-        "population_stability_index",
-        "population_stability_index",
-        "",
-        "score",
-        "Population stability index of the column against the reference",
+_EVALUATION = (
+    _info("evaluation", ("model", "version", "task", "reference"), "model", "A monitored model version"),
+    _gauge(
+        "evaluation",
+        ("model",),
+        "evaluation_last_attempt_timestamp_seconds",
+        "seconds",
+        "When the last evaluation started",
     ),
-    Statistic(
-        "population_stability_index_excess",
-        "population_stability_index_excess",
-        "",
-        "score",
-        "Population stability index less what chance alone gives at this sample size",
+    _gauge(
+        "evaluation",
+        ("model",),
+        "evaluation_last_success_timestamp_seconds",
+        "seconds",
+        "When the last successful evaluation ended",
     ),
-    Statistic(
-        "jensen_shannon_distance",
-        "jensen_shannon_distance",
-        "",
-        "score",
-        "Jensen-Shannon distance (base 2, 0 to 1) of the column from the reference",
+    _gauge("evaluation", ("model",), "evaluation_success", "boolean", "Whether the last evaluation succeeded"),
+    _gauge("evaluation", ("model",), "evaluation_duration_seconds", "seconds", "How long the last evaluation took"),
+    _counter("evaluation", ("model",), "evaluations", "runs", "Evaluations started"),
+    _counter("evaluation", ("model",), "evaluation_failures", "runs", "Evaluations that failed"),
+    _gauge(
+        "evaluation",
+        ("model",),
+        "watermark_timestamp_seconds",
+        "seconds",
+        "Event time up to which predictions are taken to be complete",
     ),
-    Statistic(
-        "total_variation_distance",
-        "total_variation_distance",
-        "",
-        "score",
-        "Total variation distance (0 to 1) of the column from the reference",
-    ),
-    Statistic(
-        "hellinger_distance",
-        "hellinger_distance",
-        "",
-        "score",
-        "Hellinger distance (0 to 1) of the column from the reference",
-    ),
-    Statistic(
-        "kolmogorov_smirnov_statistic",
-        "kolmogorov_smirnov_statistic",
-        "",
-        "score",
-        "Kolmogorov-Smirnov statistic (0 to 1) of the column against the reference",
-    ),
-    Statistic(
-        "wasserstein_distance",
-        "wasserstein_distance",
-        "standard_deviations",
-        "reference standard deviations",
-        "Wasserstein-1 distance of the column in standard deviations of the reference",
-    ),
-    Statistic(
-        "mean_shift",
-        "mean_shift",
-        "standard_deviations",
-        "reference standard deviations",
-        "Mean of the column less the reference's in standard deviations of the reference",
-    ),
-    Statistic(
-        "missing_rate_difference",
-        "missing_difference",
-        "ratio",
-        "ratio",
-        "Share of missing values less the reference's",
-    ),
-    Statistic("new_category_ratio", "new_category", "ratio", "ratio", "Share of values the reference never saw"),
+    _gauge("evaluation", ("model",), "series", "series", "Series exported for the model"),
+    _gauge("evaluation", ("model",), "series_dropped", "series", "Series left out to keep the model's series budget"),
+    _gauge("evaluation", ("model",), "statistics_unknown", "statistics", "Statistics left out for want of a metric"),
 )
 
-VALUE_BY_KEY = {statistic.key: statistic for statistic in VALUE_STATISTICS}
-COLUMN_BY_KEY = {statistic.key: statistic for statistic in COLUMN_STATISTICS}
-# The columns beyond the series budget are still seen through the largest value of these.
-MAXIMUM_KEYS = ("population_stability_index", "jensen_shannon_distance", "kolmogorov_smirnov_statistic")
+_RECORDS = (
+    _counter("records", ("model", "version"), "predictions", "predictions", "Predictions read from the log"),
+    _counter("records", ("model", "state"), "labels", "labels", "Labels read from the log, by what became of them"),
+    _gauge("records", ("model",), "labels_pending", "labels", "Labels whose prediction has not come yet"),
+    _counter("records", ("model", "reason"), "records_rejected", "records", "Records set aside, by reason"),
+    _gauge(
+        "records",
+        ("model",),
+        "label_coverage_goal_ratio",
+        "ratio",
+        "Label coverage from which on a window is final before the label horizon",
+    ),
+    _gauge(
+        "records", ("model",), "label_horizon_seconds", "seconds", "Time after a window's end until which labels count"
+    ),
+)
+
+_WINDOW = (
+    _gauge("window", WINDOW_LABELS, "window_end_timestamp_seconds", "seconds", "End of the window in event time"),
+    _gauge(
+        "window",
+        WINDOW_LABELS,
+        "window_revision",
+        "revisions",
+        "0 while provisional, 1 when final, one more for each later correction",
+    ),
+    _gauge("window", WINDOW_LABELS, "window_predictions", "predictions", "Predictions in the window"),
+    _gauge("window", WINDOW_LABELS, "window_labels", "labels", "Labelled predictions in the window"),
+    _gauge(
+        "window",
+        (*WINDOW_LABELS, "check", "state"),
+        "verdict_state",
+        "boolean",
+        "1 for the state a check is in, 0 for the others",
+    ),
+    _gauge(
+        "window",
+        ("model", "version", "check", "severity"),
+        "check_limit",
+        "",
+        "Limit of a check in the unit of the check's own metric",
+    ),
+    _info("window", (*COLUMN_LABELS, "statistic", "reason"), "absent", "A statistic without a value, and why"),
+)
+
+_DRIFT = (
+    _gauge("drift", COLUMN_LABELS, "column_observations", "values", "Values of the column that were compared"),
+    _gauge("drift", WINDOW_LABELS, "compared_columns", "columns", "Columns with a population stability index"),
+    _gauge(
+        "drift",
+        WINDOW_LABELS,
+        "drifted_columns_ratio",
+        "ratio",
+        "Share of the compared columns whose population stability index is past its lowest limit (0.1 without one)",
+    ),
+)
+
+_ALARM = (
+    _gauge(
+        "alarm", (*ALARM_LABELS, "state"), "alarm_state", "boolean", "1 for the state an alarm is in, 0 for the others"
+    ),
+    _gauge("alarm", ALARM_LABELS, "alarm_evidence_nats", "nats", "Evidence that the check's tolerance is exceeded"),
+    _gauge("alarm", ALARM_LABELS, "alarm_evidence_threshold_nats", "nats", "Evidence at which the alarm fires"),
+    _gauge("alarm", ALARM_LABELS, "alarm_effect", "", "Effect in the unit of the check; larger is worse"),
+    _gauge("alarm", ALARM_LABELS, "alarm_tolerance", "", "Effect the operator tolerates, in the unit of the check"),
+    _gauge(
+        "alarm",
+        ALARM_LABELS,
+        "alarm_budget_used_ratio",
+        "ratio",
+        "Share of the check's false-alarm budget that is spent",
+    ),
+)
+
+
+def _statistic_metrics() -> list[Metric]:
+    metrics = []
+    for statistic in VALUE_STATISTICS:
+        metrics.append(_of(statistic, statistic.metric, WINDOW_LABELS, "window", ""))
+        if statistic.interval:
+            metrics.append(_of(statistic, statistic.lower, WINDOW_LABELS, "window", "Lower 95 % bound: "))
+            metrics.append(_of(statistic, statistic.upper, WINDOW_LABELS, "window", "Upper 95 % bound: "))
+    metrics += [_of(statistic, statistic.metric, COLUMN_LABELS, "drift", "") for statistic in COLUMN_STATISTICS]
+    for key in MAXIMUM_KEYS:
+        statistic = COLUMN_BY_KEY[key]
+        metrics.append(_of(statistic, statistic.maximum, WINDOW_LABELS, "drift", "Largest over all columns: "))
+    return metrics
+
+
+def _of(statistic: Statistic, name: str, labels: tuple[str, ...], group: Group, before: str) -> Metric:
+    return Metric(name, "gauge", before + statistic.help, labels, statistic.unit, group)
+
+
+CATALOGUE: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (*_DAEMON, *_EVALUATION, *_RECORDS, *_WINDOW, *_DRIFT, *_statistic_metrics(), *_ALARM)
+}
+
+_TITLES: dict[Group, str] = {
+    "daemon": "The daemon",
+    "evaluation": "Models and their evaluation",
+    "records": "Predictions and labels",
+    "window": "Windows: performance, delay, verdicts",
+    "drift": "Drift of columns",
+    "alarm": "Alarms",
+}
+
+_INTRODUCTION = """# Metrics
+
+Made by `python -m monitor.export.catalogue`; edit `monitor/export/catalogue.py` instead of this page.
+
+- `window` is a length such as `1h`. `maturity` is `provisional` (the rolling window that ends with the newest pane) or
+  `final` (the latest tumbling window whose labels are complete or overdue).
+- `column` is a feature's name, `p_<class>` for a class probability (compared on the clipped logit), `prediction`,
+  `entropy` or `confidence`.
+- A value that cannot be computed has no series; `trueup_absent_info` says why. No series is ever NaN.
+- After a failed evaluation a model's windows vanish. After three intervals without a commit everything vanishes but
+  what is marked with a star.
+- A model has a series budget (2,000 by default): columns with the largest population stability index are kept,
+  `trueup_series_dropped` counts the rest, and the `trueup_drift_maximum_…` metrics cover all of them.
+"""
+
+# What stays on /metrics when everything else has expired: nothing here can be mistaken for a current value.
+SELF_METRICS = (
+    "trueup_build_info",
+    "trueup_exposition_fresh",
+    "trueup_exposition_timestamp_seconds",
+    "trueup_evaluation_interval_seconds",
+    "trueup_evaluation_last_attempt_timestamp_seconds",
+    "trueup_evaluation_last_success_timestamp_seconds",
+    "trueup_ingest_interval_seconds",
+    "trueup_ingest_last_attempt_timestamp_seconds",
+    "trueup_ingest_last_success_timestamp_seconds",
+)
+
+
+def render_documentation() -> str:
+    """The page `docs/metrics.md`: one Markdown table per group."""
+    parts = [_INTRODUCTION]
+    for group, title in _TITLES.items():
+        parts.append(f"\n## {title}\n\n| metric | kind | unit | labels | meaning |\n| --- | --- | --- | --- | --- |\n")
+        parts += [_row(metric) for metric in CATALOGUE.values() if metric.group == group]
+    return "".join(parts)
+
+
+def _row(metric: Metric) -> str:
+    star = " *" if metric.name in SELF_METRICS else ""
+    labels = ", ".join(f"`{label}`" for label in metric.labels)
+    return f"| `{metric.name}`{star} | {metric.kind} | {metric.unit} | {labels} | {metric.help} |\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(render_documentation())

@@ -1,0 +1,192 @@
+"""Which statistic becomes which metric: name on the wire, unit, help.
+
+What lives here: the table of the statistics that `monitor.statistics.summary` names. What must not: values, metrics
+that are no statistic (those are in `catalogue`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from monitor.errors import DefectError
+
+PREFIX = "trueup_"
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """How one statistic of `monitor.statistics.summary` is exported.
+
+    `stem` and `suffix` make the name: `trueup_<stem>_<suffix>`; bounds put `lower` or `upper` between them.
+    """
+
+    key: str
+    stem: str
+    suffix: str
+    unit: str
+    help: str
+    interval: bool = False
+
+    @property
+    def metric(self) -> str:
+        """Name of the value's metric."""
+        return _name(self.stem, self.suffix)
+
+    @property
+    def lower(self) -> str:
+        """Name of the lower bound's metric."""
+        return _name(self.stem, "lower", self.suffix)
+
+    @property
+    def upper(self) -> str:
+        """Name of the upper bound's metric."""
+        return _name(self.stem, "upper", self.suffix)
+
+    @property
+    def maximum(self) -> str:
+        """Name of the metric of the largest value over the columns."""
+        return _name("drift_maximum", self.stem, self.suffix)
+
+
+def _name(*parts: str) -> str:
+    return PREFIX + "_".join(part for part in parts if part)
+
+
+VALUE_STATISTICS = (
+    Statistic("label_coverage", "label_coverage", "ratio", "ratio", "Share of the window's predictions with a label"),
+    Statistic("accuracy", "accuracy", "ratio", "ratio", "Share of labelled predictions that were right", True),
+    Statistic(
+        "balanced_accuracy", "balanced_accuracy", "ratio", "ratio", "Mean of the recalls of the labelled classes"
+    ),
+    Statistic("precision", "precision", "ratio", "ratio", "Precision, macro average over the classes"),
+    Statistic("recall", "recall", "ratio", "ratio", "Recall, macro average over the classes"),
+    Statistic("f1", "f1", "ratio", "ratio", "F1 score, macro average over the classes"),
+    Statistic(
+        "cross_entropy",
+        "cross_entropy",
+        "nats",
+        "nats",
+        "Mean of -ln of the probability given to the label, floored at 1e-15",
+        True,
+    ),
+    Statistic("brier_score", "brier_score", "", "score", "Multiclass Brier score, a sum over classes (0 to 2)", True),
+    Statistic(
+        "expected_calibration_error",
+        "expected_calibration_error",
+        "ratio",
+        "ratio",
+        "Mean gap between the top confidence and the accuracy at it",
+    ),
+    Statistic("mean_squared_error", "mean_squared_error", "", "target²", "Mean of the squared error", True),
+    Statistic(
+        "root_mean_squared_error", "root_mean_squared_error", "", "target", "Root of the mean squared error", True
+    ),
+    Statistic("mean_absolute_error", "mean_absolute_error", "", "target", "Mean of the absolute error", True),
+    Statistic("r_squared", "r_squared", "", "score", "Share of the labels' variance that is explained (at most 1)"),
+    Statistic("bias", "bias", "", "target", "Mean of prediction - label", True),
+    Statistic("label_delay_seconds", "label_delay", "seconds", "seconds", "Mean time from prediction to label"),
+    Statistic(
+        "label_delay_p50_seconds", "label_delay_p50", "seconds", "seconds", "Median time from prediction to label"
+    ),
+    Statistic(
+        "label_delay_p95_seconds",
+        "label_delay_p95",
+        "seconds",
+        "seconds",
+        "95th percentile of the time from prediction to label",
+    ),
+    Statistic("estimated_accuracy", "estimated_accuracy", "ratio", "ratio", "Accuracy estimated without labels"),
+)
+
+COLUMN_STATISTICS = (
+    Statistic(
+        "population_stability_index",
+        "population_stability_index",
+        "",
+        "score",
+        "Population stability index of the column against the reference",
+    ),
+    Statistic(
+        "population_stability_index_excess",
+        "population_stability_index_excess",
+        "",
+        "score",
+        "Population stability index less what chance alone gives at this sample size",
+    ),
+    Statistic(
+        "jensen_shannon_distance",
+        "jensen_shannon_distance",
+        "",
+        "score",
+        "Jensen-Shannon distance (base 2, 0 to 1) of the column from the reference",
+    ),
+    Statistic(
+        "total_variation_distance",
+        "total_variation_distance",
+        "",
+        "score",
+        "Total variation distance (0 to 1) of the column from the reference",
+    ),
+    Statistic(
+        "hellinger_distance",
+        "hellinger_distance",
+        "",
+        "score",
+        "Hellinger distance (0 to 1) of the column from the reference",
+    ),
+    Statistic(
+        "kolmogorov_smirnov_statistic",
+        "kolmogorov_smirnov_statistic",
+        "",
+        "score",
+        "Kolmogorov-Smirnov statistic (0 to 1) of the column against the reference",
+    ),
+    Statistic(
+        "wasserstein_distance",
+        "wasserstein_distance",
+        "standard_deviations",
+        "reference standard deviations",
+        "Wasserstein-1 distance of the column in standard deviations of the reference",
+    ),
+    Statistic(
+        "mean_shift",
+        "mean_shift",
+        "standard_deviations",
+        "reference standard deviations",
+        "Mean of the column less the reference's in standard deviations of the reference",
+    ),
+    Statistic(
+        "missing_rate_difference",
+        "missing_difference",
+        "ratio",
+        "ratio",
+        "Share of missing values less the reference's",
+    ),
+    Statistic("new_category_ratio", "new_category", "ratio", "ratio", "Share of values the reference never saw"),
+)
+
+VALUE_BY_KEY = {statistic.key: statistic for statistic in VALUE_STATISTICS}
+COLUMN_BY_KEY = {statistic.key: statistic for statistic in COLUMN_STATISTICS}
+# The columns beyond the series budget are still seen through the largest value of these.
+MAXIMUM_KEYS = ("population_stability_index", "jensen_shannon_distance", "kolmogorov_smirnov_statistic")
+
+
+def value_statistic(key: str) -> Statistic:
+    """The statistic of a window's value by its name; raises DefectError for one that the table does not have."""
+    return _find(VALUE_BY_KEY, key)
+
+
+def column_statistic(key: str) -> Statistic:
+    """The statistic of a column by its name; raises DefectError for one that the table does not have."""
+    return _find(COLUMN_BY_KEY, key)
+
+
+def _find(table: dict[str, Statistic], key: str) -> Statistic:
+    try:
+        return table[key]
+    except KeyError:
+        raise DefectError(
+            f"the statistic {key!r} has no metric",
+            where="monitor/export/statistic_metrics.py",
+            expected="a row for every statistic of monitor.statistics.summary",
+        ) from None
