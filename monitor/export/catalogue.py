@@ -132,7 +132,7 @@ _WINDOW = (
     _gauge("window", WINDOW_LABELS, "window_labels", "labels", "Labelled predictions in the window"),
     _gauge(
         "window",
-        (*WINDOW_LABELS, "check", "state"),
+        (*WINDOW_LABELS, "subject", "check", "state"),
         "verdict_state",
         "boolean",
         "1 for the state a check is in, 0 for the others",
@@ -217,6 +217,7 @@ Made by `python -m monitor.export.catalogue`; edit `monitor/export/catalogue.py`
   `final` (the latest tumbling window whose labels are complete or overdue).
 - `column` is a feature's name, `p_<class>` for a class probability (compared on the clipped logit), `prediction`,
   `entropy` or `confidence`.
+- `subject` says what a check watches: `performance`, `drift` or `labels` (their coverage and delay).
 - A value that cannot be computed has no series; `trueup_absent_info` says why. No series is ever NaN.
 - After a failed evaluation a model's windows vanish. After three intervals without a commit everything vanishes but
   what is marked with a star.

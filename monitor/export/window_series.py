@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from monitor.errors import DefectError
 from monitor.export.catalogue import MAXIMUM_KEYS
@@ -21,6 +22,8 @@ from monitor.windows import MICROSECONDS
 # Without a limit of the operator's a column counts as drifted past the customary first mark of PSI.
 CUSTOMARY_DRIFT_LIMIT = 0.1
 RANKED_BY = "population_stability_index"
+
+Subject = Literal["performance", "drift", "labels"]
 
 
 @dataclass
@@ -49,7 +52,7 @@ def window_series(model: Labels, result: WindowResult, limits: tuple[CheckLimit,
     )
     for check, verdict in result.verdicts.items():
         for state in SEVERITY:
-            names = {**labels, "check": label_value(check), "state": state}
+            names = {**labels, "subject": subject(check), "check": label_value(check), "state": state}
             made.series.append(Series("trueup_verdict_state", names, float(verdict.state == state)))
     for key, value in result.values.items():
         try:
@@ -60,6 +63,13 @@ def window_series(model: Labels, result: WindowResult, limits: tuple[CheckLimit,
     for column, results in result.columns.items():
         made.columns[column] = _column_series(labels, column, results, made.unknown)
     return made
+
+
+def subject(check: str) -> Subject:
+    """What a check watches, by the statistic that it is named after."""
+    if check in COLUMN_BY_KEY:
+        return "drift"
+    return "labels" if check.startswith("label_") else "performance"
 
 
 def _value_series(labels: Labels, statistic: Statistic, result: Result) -> Iterator[Series]:

@@ -165,6 +165,19 @@ def test_a_verdict_is_one_for_its_state_and_zero_for_the_others() -> None:
     assert states == {"ok": 0.0, "warning": 0.0, "critical": 1.0, "insufficient": 0.0}
 
 
+def test_a_check_is_about_performance_drift_or_labels() -> None:
+    checks = ("accuracy", "mean_squared_error", "kolmogorov_smirnov_statistic", "label_coverage", "label_delay_seconds")
+    snapshot = one_window(verdicts={check: Verdict("ok") for check in checks})
+    subjects = {item.labels["check"]: item.labels["subject"] for item in shown(snapshot, "trueup_verdict_state")}
+    assert subjects == {
+        "accuracy": "performance",
+        "mean_squared_error": "performance",
+        "kolmogorov_smirnov_statistic": "drift",
+        "label_coverage": "labels",
+        "label_delay_seconds": "labels",
+    }
+
+
 def test_the_share_of_drifted_columns_uses_the_lowest_limit_of_the_version() -> None:
     columns = {f"c{i}": {"population_stability_index": Estimate(psi, 500)} for i, psi in enumerate((0.05, 0.15, 0.3))}
     limits = (CheckLimit("1", "population_stability_index", "critical", 0.25),)
