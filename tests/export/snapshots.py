@@ -38,7 +38,8 @@ REGRESSION: Mapping[str, Result] = {
     "r_squared": Estimate(0.88, 1_000),
     "bias": Estimate(-0.12, 1_000, -0.2, -0.04, 0.95),
     "label_delay_seconds": Estimate(60.0, 1_000),
-    "label_delay_p50_seconds": Absent(Reason.NO_LABELS),
+    "label_delay_p50_seconds": Estimate(55.0, 1_000),
+    "label_delay_p95_seconds": Estimate(110.0, 1_000),
 }
 CHECKS = CheckSettings(
     values=(
@@ -73,7 +74,8 @@ def window(
     verdicts: Mapping[str, Verdict] | None = None,
 ) -> WindowResult:
     """An evaluated window that ends at `end` seconds, judged by `CHECKS`."""
-    columns = drift(3) if columns is None else columns
+    if columns is None:
+        columns = {**drift(3), "gone": {"population_stability_index": Absent(Reason.COLUMN_MISSING)}}
     coverage = values.get("label_coverage")
     return WindowResult(
         model=model,
