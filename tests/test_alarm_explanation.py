@@ -5,8 +5,9 @@ import pytest
 from scipy.stats import norm
 
 from monitor.alarm_explanation import Damage, Movement, Quality, column_moves, explain
+from monitor.statistics.drift_model import drift_model
 from monitor.statistics.evidence_counts import CellReference, flat_counts, no_evidence, observe
-from monitor.statistics.sequential import composite_evidence, drift_model
+from monitor.statistics.sequential import composite_evidence
 
 EDGES = norm.ppf(np.arange(1, 10) / 10)
 KIND = np.array([0.6, 0.3, 0.1, 0.0])

@@ -140,18 +140,22 @@ def _numeric(profile: NumericProfile, is_logit: bool) -> NumericCells:
     lattice, counts = profile.ordered()
     if lattice.size == 0:
         return NumericCells(np.empty(0, dtype=np.int64), ("any value", "missing"))
+    key = profile.standardisation.order(lattice)
+    low, high = profile.standardisation.edges(lattice)
     cumulative = np.cumsum(counts)
     goals = np.arange(1, DECILES) / DECILES * cumulative[-1]
     after = np.minimum(np.searchsorted(cumulative, goals), lattice.size - 1)
     # The cell boundary nearest to each decile; a heavy value fills several and leaves fewer cuts.
     before = np.maximum(after - 1, 0)
     nearer = np.abs(cumulative[before] - goals) < np.abs(cumulative[after] - goals)
-    position = np.unique(np.where(nearer, before, after))
-    position = position[position < lattice.size - 1]
-    cuts = profile.standardisation.order(lattice[position])
-    _, high = profile.standardisation.edges(lattice[position])
-    shown = expit(high) if is_logit else high
-    return NumericCells(cuts, _interval_names([f"{value:.4g}" for value in shown]))
+    position = np.where(nearer, before, after)
+    edges = {int(key[i]): float(high[i]) for i in position if i < lattice.size - 1}
+    # A value that half of the rows have is a cell by itself: a move off it is seen, however small.
+    for i in np.flatnonzero(2 * counts >= cumulative[-1]):
+        edges[int(key[i]) - 1], edges[int(key[i])] = float(low[i]), float(high[i])
+    cuts = sorted(edges)
+    shown = expit([edges[cut] for cut in cuts]) if is_logit else [edges[cut] for cut in cuts]
+    return NumericCells(np.asarray(cuts, dtype=np.int64), _interval_names([f"{value:.4g}" for value in shown]))
 
 
 def _interval_names(edges: list[str]) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ import struct
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -59,17 +60,17 @@ class CellReference:
             empty = ", ".join(name for name, rows in zip(self.names, self.rows, strict=True) if rows == 0)
             raise DefectError("a reference without rows is no reference", where=f"columns {empty}")
 
-    @property
+    @cached_property
     def offsets(self) -> npt.NDArray[np.intp]:
         """Index of the first cell of each column, for `np.add.reduceat`; intp [C]."""
         return np.concatenate(([0], np.cumsum(self.sizes)[:-1])).astype(np.intp)
 
-    @property
+    @cached_property
     def rows(self) -> Counts:
         """Rows of the reference in each column, int64 [C]."""
         return np.add.reduceat(self.counts, self.offsets)
 
-    @property
+    @cached_property
     def identity(self) -> str:
         """SHA-256 (hex) of names, sizes and counts: evidence against one reference is not continued against another."""
         digest = hashlib.sha256(json.dumps([self.names, self.sizes, self.ordered]).encode())

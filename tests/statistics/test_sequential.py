@@ -7,18 +7,12 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq
 from scipy.special import gammaln
-from scipy.stats import chi2, norm
+from scipy.stats import norm
 
 from monitor.errors import DefectError
+from monitor.statistics.drift_model import drift_model, psi_radius
 from monitor.statistics.evidence_counts import CellReference, EvidenceCounts, flat_counts, no_evidence, observe
-from monitor.statistics.sequential import (
-    Evidence,
-    combine_phases,
-    composite_evidence,
-    drift_model,
-    early_warning,
-    psi_radius,
-)
+from monitor.statistics.sequential import Evidence, combine_phases, composite_evidence, early_warning
 
 EDGES = norm.ppf(np.arange(1, 10) / 10)
 ROWS = 500
@@ -48,29 +42,7 @@ def two_cells(above: int, below: int) -> CellReference:
     return CellReference(("x",), (2,), (0,), np.array([above, below]))
 
 
-def largest_by_bisection(counts: np.ndarray, share: np.ndarray, radius: float) -> float:
-    """Plain textbook version of the maximum over the ball, for one column."""
-    observed = counts / counts.sum()
-
-    def divergence(w: float) -> float:
-        p = (1 - w) * observed + w * share
-        used = share > 0
-        return float(np.sum(share[used] * np.log(share[used] / p[used]))) - radius
-
-    w = 0.0 if (observed[share > 0] > 0).all() and divergence(0.0) <= 0 else brentq(divergence, 1e-13, 1.0, xtol=1e-14)
-    p = (1 - w) * observed + w * share
-    return float(np.sum(counts[counts > 0] * np.log(p[counts > 0])))
-
-
 class TestCompositeNull:
-    def test_the_radius_is_the_likelihood_region_of_the_reference_or_the_tolerance_whichever_is_wider(self) -> None:
-        ref = reference(np.random.default_rng(0))
-        model = drift_model(ref)
-        assert model.radius[0] == pytest.approx(chi2.isf(0.01 / 5, 10) / 20_000)
-        assert model.radius[4] == pytest.approx(chi2.isf(0.01 / 5, 6) / 20_000)
-        assert drift_model(ref, tolerance=0.05).radius == pytest.approx([0.05] * 5)
-        assert drift_model(ref, design_effect=4.0).radius == pytest.approx(4 * model.radius)
-
     def test_an_e_value_is_alternatives_over_the_largest_likelihood_in_the_ball(self) -> None:
         """Hand-worked on two cells: the ball is an interval of p, its nearer end the maximiser."""
         ref = two_cells(300, 700)
@@ -80,31 +52,13 @@ class TestCompositeNull:
         null = 60 * math.log(end) + 40 * math.log(1 - end)
         prior = np.array([300.5, 700.5]) / 1001
         mixtures = []
-        for concentration in (30.0, 100.0, 400.0):
+        for concentration, weight in ((20.0, 0.25), (200.0, 0.25), (30.0, 0.25), (30.0, 0.25)):
+            # Of two cells, "one cell changed" is a Beta as well, once for each of them.
             a, b = concentration * prior
             terms = gammaln(a + b) - gammaln(a + b + 100) + gammaln(a + 60) - gammaln(a) + gammaln(b + 40) - gammaln(b)
-            mixtures.append(math.log(0.9 / 3) + float(terms))
-        lifted = prior * np.exp([0.0, 1.8])
-        lifted /= lifted.sum()
-        mixtures.append(math.log(0.1) + float(60 * np.log(lifted[0]) + 40 * np.log(lifted[1])))
+            mixtures.append(math.log(weight) + float(terms))
         expected = np.logaddexp.reduce(mixtures) - null
         assert composite_evidence(state, model).log_evidence == pytest.approx(float(expected), abs=1e-9)
-
-    def test_the_maximum_over_the_ball_equals_bisection_on_random_counts(self) -> None:
-        from monitor.statistics import sequential
-
-        rng = np.random.default_rng(5)
-        for _ in range(60):
-            cells = int(rng.integers(2, 12))
-            ref_counts = rng.integers(0, 200, size=cells)
-            ref_counts[0] += 1
-            ref = CellReference(("x",), (cells,), (0,), ref_counts)
-            model = drift_model(ref, tolerance=float(rng.choice([0.0, 0.001, 0.05, 0.5])))
-            counts = rng.multinomial(int(rng.integers(1, 3000)), rng.dirichlet(np.full(cells, 0.5)))
-            ours = sequential._largest_null_likelihood(counts[None].astype(float), model)[0, 0]
-            exact = largest_by_bisection(counts.astype(float), model.share, float(model.radius[0]))
-            assert ours == pytest.approx(exact, rel=1e-9, abs=1e-7)
-            assert ours >= exact - 1e-7
 
     def test_its_mean_is_at_most_one_for_every_distribution_in_the_ball(self) -> None:
         """Exact, over all outcomes of 40 rows in two cells, at the reference and at both ends of the ball."""
@@ -162,12 +116,6 @@ class TestCompositeNull:
         assert composite_evidence(no_evidence(ref), drift_model(ref)) == Evidence(
             0, -math.inf, {"x": -math.inf}, {"x": 0}
         )
-
-    def test_a_null_that_cannot_be_is_refused(self) -> None:
-        with pytest.raises(DefectError, match="tolerance >= 0, design effect >= 1"):
-            drift_model(two_cells(5, 5), design_effect=0.5)
-        with pytest.raises(DefectError, match="tolerance >= 0, design effect >= 1"):
-            drift_model(two_cells(5, 5), tolerance=-0.1)
 
 
 class TestQuietAndDetecting:

@@ -7,9 +7,10 @@ import pytest
 from monitor.errors import DefectError
 from monitor.profiles.model_profile import build_reference, profile_inputs, profile_outcomes
 from monitor.records import ModelSchema
+from monitor.statistics.drift_model import drift_model
 from monitor.statistics.evidence_cells import cell_counts, cell_layout, error_counts
 from monitor.statistics.evidence_counts import no_evidence, observe
-from monitor.statistics.sequential import composite_evidence, drift_model
+from monitor.statistics.sequential import composite_evidence
 
 SCHEMA = ModelSchema("m", "classification", ("no", "yes"))
 
@@ -74,6 +75,16 @@ def test_counts_equal_a_plain_count_of_the_rows() -> None:
     # Integers lie in lattice cells of their own, so the cells' names are exact bounds there.
     assert column(counts, "count")[0] == np.count_nonzero(values <= 0)
     assert column(counts, "count").sum() == 1000
+
+
+def test_a_small_move_off_a_value_that_most_rows_have_is_seen() -> None:
+    rng = np.random.default_rng(7)
+    rows = pa.table({"f_visibility": np.where(rng.random(4000) < 0.95, 10.0, 3.0)})
+    reference = build_reference(ModelSchema("v", "regression"), rows)
+    layout = cell_layout(reference)
+    moved = cell_counts(layout, profile_inputs(reference, pa.table({"f_visibility": np.full(200, 10.5)})))
+    assert layout.reference.counts.max() > 3700
+    assert moved.tolist().index(200) != layout.reference.counts.argmax()
 
 
 def test_every_row_is_in_one_cell_whatever_it_holds() -> None:

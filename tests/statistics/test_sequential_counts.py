@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from monitor.errors import DefectError, OperatorError
+from monitor.statistics.drift_model import drift_model
 from monitor.statistics.evidence_counts import (
     LIVE_STARTS,
     CellReference,
@@ -20,7 +21,7 @@ from monitor.statistics.evidence_counts import (
     observe,
 )
 from monitor.statistics.labelled_risk import risk_changed, risk_exceeds, risk_reference
-from monitor.statistics.sequential import composite_evidence, drift_model, early_warning
+from monitor.statistics.sequential import composite_evidence, early_warning
 
 REFERENCE = CellReference(("x", "kind"), (4, 3), (3, 0), np.array([100, 90, 110, 5, 200, 100, 5]))
 MODEL = drift_model(REFERENCE)
