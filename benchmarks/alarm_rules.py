@@ -73,7 +73,7 @@ class Comparison:
         )
         effective = reference.size * current.size / (reference.size + current.size)
         readings.p_values[i] = kolmogorov(np.sqrt(effective) * difference.max())
-        distance = float(difference[:-1] @ np.diff(both))
+        distance = float((difference[:-1] * np.diff(both)).sum())
         readings.wasserstein[i] = distance / max(self.deviation[i], 0.001)
         shares = np.histogram(current, bins=self.edges[i])[0] / current.size
         outside = max(1.0 - shares.sum(), 0.0)

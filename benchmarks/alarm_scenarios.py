@@ -134,7 +134,7 @@ def _one_delay(
 
 
 def _peer_delays(
-    pool: Pool, cut: Cut, drift: Drift, rng: np.random.Generator, result: Delays, warm: int, cap: int = 24
+    pool: Pool, cut: Cut, drift: Drift, rng: np.random.Generator, result: Delays, warm: int, cap: int = 96
 ) -> None:
     rules = Rules(pool, cut.sample)
     for _ in range(warm):

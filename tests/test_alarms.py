@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,6 +24,17 @@ from monitor.alarms import (
     step,
 )
 from monitor.errors import OperatorError
+from monitor.statistics.drift_model import drift_model, psi_radius
+from monitor.statistics.evidence_counts import (
+    CellReference,
+    decode_counts,
+    encode_counts,
+    flat_counts,
+    no_evidence,
+    observe,
+)
+from monitor.statistics.multiplicity import budget_use, parse_budget, split_budget
+from monitor.statistics.sequential import composite_evidence
 
 SETTINGS = AlarmSettings(minimum_n=100, show_resolved_seconds=60)
 SECOND = 1_000_000
@@ -179,6 +191,47 @@ class TestRevision:
         again = step(fired, old, WEAK, SETTINGS, now=SECOND)
         assert not again.changed
         assert again.alarm == replace(fired, reason=Reason.OLDER_WINDOW)
+
+
+def divergence(reference: CellReference, counts: np.ndarray) -> float:
+    """The effect of this story: population stability index of the worst column, on the cells of the evidence."""
+    worst = 0.0
+    for offset, size in zip(reference.offsets, reference.sizes, strict=True):
+        old, new = reference.counts[offset : offset + size] + 0.5, counts[offset : offset + size] + 0.5
+        r, c = old / old.sum(), new / new.sum()
+        worst = max(worst, float(np.sum((c - r) * np.log(c / r))))
+    return worst
+
+
+def test_a_year_of_days_with_two_drifts_fires_twice_and_never_else() -> None:
+    """The whole of it: seasons observed, evidence against its share of the budget, effect against the tolerance."""
+    rng = np.random.default_rng(91)
+    quiet = [np.full(10, 0.1)] * 5
+    moved = [np.linspace(0.06, 0.14, 10), *quiet[1:]]
+    sizes = (10,) * 5
+    ref = CellReference(tuple("abcde"), sizes, sizes, flat_counts([rng.multinomial(4000, p) for p in quiet]))
+    share = split_budget(parse_budget("1 per 90d"), {"drift": 86_400.0, "accuracy": 86_400.0})["drift"]
+    model, settings = drift_model(ref, tolerance=psi_radius(0.02)), AlarmSettings(minimum_n=100)
+    state, alarm, fired = no_evidence(ref), Alarm("drift"), []
+    for day in range(365):
+        drifted = 120 <= day < 150 or 250 <= day < 260
+        counts = flat_counts([rng.multinomial(2000, p) for p in (moved if drifted else quiet)])
+        state = observe(decode_counts(encode_counts(state)), counts)
+        use = budget_use(share, composite_evidence(state, model))
+        seen = Effect(divergence(ref, counts), 0.02, 2000, window_end=day)
+        after = step(alarm, seen, Weight(use.evidence, use.threshold), settings, now=day * 86_400 * SECOND)
+        alarm = after.alarm
+        if after.restart_evidence:
+            state = no_evidence(ref)
+        if after.changed and alarm.state in (State.FIRING, State.RESOLVED):
+            fired.append((alarm.state, day))
+    assert [state for state, _ in fired] == [State.FIRING, State.RESOLVED] * 2
+    days = [day for _, day in fired]
+    assert 120 <= days[0] <= 123
+    assert days[1] == 150
+    assert 250 <= days[2] <= 253
+    assert days[3] == 260
+    assert alarm.fired == 2
 
 
 READINGS = st.lists(

@@ -50,6 +50,22 @@ def count_above(losses: Floats, limits: Sequence[float]) -> tuple[int, ...]:
     return tuple(int(np.count_nonzero(~(values <= limit))) for limit in limits)
 
 
+def loss_reference(losses: Floats, prefix: str = "loss") -> tuple[tuple[float, ...], CellReference]:
+    """Limits at the reference's own `LOSS_QUANTILES` of a loss, and how many of its losses were above each.
+
+    The limits (and the counts) are stored with the reference: live losses are counted above the same ones. Equal
+    limits (a loss with few values) are kept once. Raises DefectError without finite losses.
+    """
+    values = np.asarray(losses, dtype=np.float64)
+    values = values[np.isfinite(values)]
+    if values.size == 0:
+        raise DefectError("a reference without losses has no limits", expected="finite losses")
+    found = {float(np.quantile(values, q, method="higher")): q for q in reversed(LOSS_QUANTILES)}
+    limits = tuple(sorted(found))
+    names = [f"{prefix} above its {found[limit]:.0%} quantile" for limit in limits]
+    return limits, risk_reference(names, count_above(values, limits), [values.size] * len(limits))
+
+
 def risk_changed(state: EvidenceCounts, reference: CellReference, design_effect: float = 1.0) -> Evidence:
     """Evidence against 'the risk since the start is what it was before', towards a higher one (Beta-predictive).
 

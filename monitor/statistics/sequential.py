@@ -105,8 +105,9 @@ def combine_phases(phases: Sequence[Evidence]) -> Evidence:
     """Evidence of detectors of the same columns, one per phase of the season (`match: phase`), as one.
 
     R_c = Σ over phases of R_{c,phase}: each grows by at most one per observation of its own phase, so the sum grows by
-    at most one per observation of any, and the same run length holds. `since` is of the phase with most evidence,
-    counted in observations of all phases from the first season on.
+    at most one per observation of any, and the same run length holds. Every phase has a reference and a model of its
+    own, `drift_model(…, miss=0.01 / phases)`. `since` is of the phase with most evidence, counted in observations of
+    all phases from the first season on.
     """
     if not phases:
         raise DefectError("no phases to combine", expected="at least one")

@@ -11,6 +11,7 @@ from monitor.errors import DefectError
 from monitor.statistics.evidence_counts import CellReference, no_evidence, observe
 from monitor.statistics.labelled_risk import (
     count_above,
+    loss_reference,
     risk_changed,
     risk_counts,
     risk_exceeds,
@@ -113,8 +114,8 @@ def test_bound_and_tolerance_is_quiet_for_an_accepted_risk_and_finds_a_worse_one
 def test_losses_above_the_references_quantiles_show_a_heavier_tail() -> None:
     rng = np.random.default_rng(44)
     known = rng.exponential(size=4000)
-    limits = np.quantile(known, [0.5, 0.75, 0.9, 0.97])
-    ref = risk_reference(["q50", "q75", "q90", "q97"], count_above(known, limits), [known.size] * 4)
+    limits, ref = loss_reference(known)
+    assert limits == pytest.approx(np.quantile(known, [0.5, 0.75, 0.9, 0.97]), rel=0.01)
     quiet, tail = no_evidence(ref), no_evidence(ref)
     for _ in range(30):
         losses = rng.exponential(size=LABELS)
@@ -124,7 +125,17 @@ def test_losses_above_the_references_quantiles_show_a_heavier_tail() -> None:
     assert risk_changed(quiet, ref).log_evidence < math.log(500)
     found = risk_exceeds(tail, ref)
     assert found.log_evidence > math.log(500)
-    assert max(found.columns, key=found.columns.__getitem__) == "q97"
+    assert max(found.columns, key=found.columns.__getitem__) == "loss above its 97% quantile"
+
+
+def test_a_loss_with_few_values_keeps_every_limit_once() -> None:
+    limits, ref = loss_reference(np.array([0.0] * 60 + [1.0] * 30 + [math.nan] + [2.0] * 10), "squared error")
+    assert limits == (0.0, 1.0, 2.0)
+    assert ref.rows.tolist() == [100] * 3
+    assert ref.counts.reshape(3, 2)[:, 0].tolist() == [40, 10, 0]
+    assert ref.names[0] == "squared error above its 50% quantile"
+    with pytest.raises(DefectError, match="a reference without losses has no limits"):
+        loss_reference(np.array([math.nan]))
 
 
 def test_an_undefined_loss_counts_as_above_every_limit() -> None:
