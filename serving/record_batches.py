@@ -31,7 +31,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _DIGEST_BYTES = 16
 _SHORTEST_KEY = 16
-_IDENTITY = ("prediction_id", "version", "event_time", "prediction")
+# What converting a value of the wrong kind raises.
+_UNCONVERTIBLE = (pa.ArrowException, ValueError, TypeError, AttributeError, LookupError, OverflowError)
 
 
 class Record(NamedTuple):
@@ -94,12 +95,14 @@ class BatchBuilder:
         fields = [_as_text(field) if field.name in hashed else field for field in full if field.name not in left_out]
         self.schema = pa.schema(fields, metadata=full.metadata)
         self._hashed = hashed
+        # What Arrow loads when it is first used, it loads now: an interpreter that is ending no longer can.
+        self._convert([Record("", 0, (*shape.model.classes, 0.0)[0], *[None] * 6)])
 
     def build(self, records: Sequence[Record]) -> tuple[pa.RecordBatch | None, list[str]]:
         """A batch of the records that can be converted, and the reason for each that cannot (its id stays unsaid)."""
         try:
             return self._convert(records), []
-        except (pa.ArrowException, ValueError, TypeError, AttributeError, OverflowError):
+        except _UNCONVERTIBLE:
             return self._convert_one_by_one(records)
 
     def _convert_one_by_one(self, records: Sequence[Record]) -> tuple[pa.RecordBatch | None, list[str]]:
@@ -108,7 +111,7 @@ class BatchBuilder:
         for record in records:
             try:
                 good.append(self._convert([record]))
-            except (pa.ArrowException, ValueError, TypeError, AttributeError, OverflowError) as error:
+            except _UNCONVERTIBLE as error:
                 refused.append(f"{type(error).__name__}: {error}")
         if not good:
             return None, refused
@@ -117,7 +120,13 @@ class BatchBuilder:
 
     def _convert(self, records: Sequence[Record]) -> pa.RecordBatch:
         columns = Record(*zip(*records, strict=True))  # type: ignore[arg-type]  # each field now holds a column
+        classes = len(self._shape.model.classes)
+        if any(row is not None and len(row) != classes for row in columns.probabilities):  # type: ignore[union-attr]
+            raise ValueError(f"there are {classes} probabilities")
         arrays = [self._array(field, columns, len(records)) for field in self.schema]
+        for field, array in zip(self.schema, arrays, strict=True):
+            if array.null_count and not field.nullable:
+                raise ValueError(f"{field.name} is missing")
         batch = pa.RecordBatch.from_arrays(arrays, schema=self.schema)
         batch.validate()
         return batch
@@ -133,10 +142,7 @@ class BatchBuilder:
         values = self._values(name, columns)
         if name in self._hashed and self._hash is not None:
             return pa.array([None if value is None else self._hash(value) for value in values], pa.string())
-        array = pa.array(values, field.type)
-        if not field.nullable and array.null_count:
-            raise ValueError(f"{name} is missing")
-        return array
+        return pa.array(values, field.type)
 
     def _values(self, name: str, columns: Any) -> Iterable[Any]:
         if name.startswith(FEATURE_PREFIX):

@@ -1,0 +1,52 @@
+"""A small disk that can really be full: a tmpfs where the tests may mount one, else a limit on the size of files."""
+
+import contextlib
+import os
+import resource
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+
+class SmallDisk:
+    """`folder` is on the disk; `fill` leaves no room there, `free` gives it back."""
+
+    def __init__(self, folder: Path, mounted: bool) -> None:
+        self.folder = folder
+        self._mounted = mounted
+        self._ballast = folder / "ballast"
+        self._limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(self) -> None:
+        if not self._mounted:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (0, self._limits[1]))
+            return
+        with self._ballast.open("ab", buffering=0) as file, contextlib.suppress(OSError):
+            while file.write(b"x" * 4096):
+                pass
+
+    def free(self) -> None:
+        if self._mounted:
+            self._ballast.unlink(missing_ok=True)
+        else:
+            resource.setrlimit(resource.RLIMIT_FSIZE, self._limits)
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path) -> Iterator[SmallDisk]:
+    folder.mkdir()
+    mounted = os.geteuid() == 0 and _run("mount", "-t", "tmpfs", "-o", "size=512k", "none", str(folder))
+    disk = SmallDisk(folder, mounted)
+    try:
+        yield disk
+    finally:
+        disk.free()
+        if mounted:
+            assert _run("umount", str(folder))
+
+
+def _run(*command: str) -> bool:
+    try:
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
