@@ -34,7 +34,7 @@ from benchmarks.alarm_population import (
 )
 from benchmarks.alarm_rules import RULES, Rules
 from monitor.statistics.drift_model import DriftModel, drift_model, psi_radius
-from monitor.statistics.evidence_counts import CellReference, EvidenceCounts, no_evidence, observe
+from monitor.statistics.evidence_counts import CellReference, EvidenceCounts, by_column, no_evidence, observe
 from monitor.statistics.independence import design_effect
 from monitor.statistics.labelled_risk import risk_changed, risk_counts, risk_exceeds, risk_reference
 from monitor.statistics.sequential import combine_phases, composite_evidence, early_warning
@@ -67,10 +67,10 @@ def quiet_quarters(pool: Pool, seed: int, quarters: int, reference_rows: int) ->
         state, found = no_evidence(cut.layout.reference), 0
         for _ in range(QUARTER):
             counts = counter.quiet(rng)
-            begun = time.perf_counter()
+            begun = time.process_time()
             state = observe(state, counts)
             evidence = composite_evidence(state, model)
-            spent += time.perf_counter() - begun
+            spent += time.process_time() - begun
             panes += 1
             if evidence.log_evidence >= LIMIT:
                 found, state = found + 1, no_evidence(cut.layout.reference)
@@ -303,10 +303,7 @@ def copied_rows(pool: Pool, seed: int, quarters: int, copies: int = 5) -> dict[s
         counter = Counter(pool, cut_reference(pool, sample))
         reference = counter.layout.reference
         panes = np.array([counter.count(part) for part in parts])
-        effects = [
-            design_effect(panes[:, offset : offset + size])
-            for offset, size in zip(reference.offsets, reference.sizes, strict=True)
-        ]
+        effects = [design_effect(column) for column in by_column(reference, panes)]
         quiet = [copies * counter.quiet(rng, PANE_ROWS // copies) for _ in range(QUARTER)]
         drifted = []
         for _ in range(7 * DAY):

@@ -185,6 +185,10 @@ class TestRevision:
         quiet = step(Alarm("accuracy"), effect(0.02, window=7), STRONG, SETTINGS, now=0).alarm
         assert step(quiet, effect(0.3, window=7, revision=1), STRONG, SETTINGS, now=SECOND).alarm.state is State.FIRING
 
+    def test_the_same_window_is_judged_again_when_evidence_has_grown(self) -> None:
+        quiet = step(Alarm("drift"), effect(0.3, window=7), WEAK, SETTINGS, now=0).alarm
+        assert step(quiet, effect(0.3, window=7), STRONG, SETTINGS, now=SECOND).alarm.state is State.FIRING
+
     @pytest.mark.parametrize("old", [effect(0.0, window=6, revision=9), effect(0.0, window=7, revision=1)])
     def test_an_older_window_or_revision_is_not_judged_again(self, old: Effect) -> None:
         fired = step(Alarm("accuracy"), effect(0.3, window=7, revision=2), STRONG, SETTINGS, now=0).alarm

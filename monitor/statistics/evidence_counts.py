@@ -167,6 +167,11 @@ def flat_counts(columns: Sequence[Counts]) -> Counts:
     return np.concatenate([np.asarray(column, dtype=np.int64) for column in columns])
 
 
+def by_column(reference: CellReference, counts: Counts) -> list[Counts]:
+    """Counts [..., K] of several panes taken apart by column, [..., cells of the column] each."""
+    return np.split(counts, reference.offsets[1:], axis=-1)
+
+
 def _frozen(values: Counts, shape: tuple[int, ...], what: str) -> Counts:
     array = np.asarray(values)
     if array.dtype.kind not in "iu" or array.shape != shape:

@@ -15,9 +15,9 @@ from scipy.special import xlogy
 from monitor.statistics.drift_model import DriftModel
 from monitor.statistics.evidence_counts import Floats
 
-_BALL_STEPS = 10
+_BALL_STEPS = 14
 _SCORE_STEPS = 3
-_CLOSE = 1e-7
+_CLOSE = 1e-4
 
 
 def largest_null_likelihood(weighed: Floats, model: DriftModel) -> Floats:
@@ -55,6 +55,8 @@ def ball_likelihood(weighed: Floats, observed: Floats, model: DriftModel) -> Flo
     def divergence(p: Floats) -> Floats:
         return entropy - np.add.reduceat(share * np.log(np.where(inside, p, 1.0)), offsets, axis=1)
 
+    empty = np.logical_or.reduceat(inside & (observed == 0), offsets, axis=1)
+    free = ~empty & (divergence(np.where(observed > 0, observed, 1.0)) <= model.radius)
     half = np.full((len(weighed), offsets.size), 0.5)
     # Close to the reference the divergence grows as (1 − w)²: a first step from what it is halfway.
     weight = 1.0 - 0.5 * np.sqrt(model.radius / np.maximum(divergence(p_of(half)), 1e-300))
@@ -64,11 +66,12 @@ def ball_likelihood(weighed: Floats, observed: Floats, model: DriftModel) -> Flo
         slope = np.add.reduceat(difference / p, offsets, axis=1)
         # Where the observed are the reference's own shares there is no slope: w = 0.
         root = np.where(slope > 1e-300, weight + (divergence(p) - model.radius) / np.maximum(slope, 1e-300), 0.0)
-        last = number == _BALL_STEPS - 1 or bool(((np.abs(root - weight) < _CLOSE) | (root <= 0.0)).all())
+        last = number == _BALL_STEPS - 1 or bool(((np.abs(root - weight) < _CLOSE * weight) | free).all())
         weight = np.where(root > 0.0, root, 0.0 if last else weight / 8.0)
         if last:
             break
-    return np.asarray(np.add.reduceat(xlogy(weighed, p_of(np.minimum(weight, 1.0))), offsets, axis=1))
+    weight = np.where(free, 0.0, np.minimum(weight, 1.0))
+    return np.asarray(np.add.reduceat(xlogy(weighed, p_of(weight)), offsets, axis=1))
 
 
 def _taken_by_cells(weighed: Floats, observed: Floats, total: Floats, model: DriftModel) -> Floats:

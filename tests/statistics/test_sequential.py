@@ -12,7 +12,7 @@ from scipy.stats import norm
 from monitor.errors import DefectError
 from monitor.statistics.drift_model import drift_model, psi_radius
 from monitor.statistics.evidence_counts import CellReference, EvidenceCounts, flat_counts, no_evidence, observe
-from monitor.statistics.sequential import Evidence, combine_phases, composite_evidence, early_warning
+from monitor.statistics.sequential import Evidence, combine_phases, composite_evidence, early_warning, shiryaev_roberts
 
 EDGES = norm.ppf(np.arange(1, 10) / 10)
 ROWS = 500
@@ -60,6 +60,15 @@ class TestCompositeNull:
         expected = np.logaddexp.reduce(mixtures) - null
         assert composite_evidence(state, model).log_evidence == pytest.approx(float(expected), abs=1e-9)
 
+    def test_starts_are_summed_and_columns_averaged(self) -> None:
+        ref = CellReference(("x", "y"), (2, 2), (0, 0), np.array([50, 50, 30, 70]))
+        log_e = np.log([[1.0, 2.0], [3.0, 10.0]])
+        state = observe(observe(no_evidence(ref), np.array([1, 1, 1, 1])), np.array([1, 1, 1, 1]))
+        evidence = shiryaev_roberts(log_e, state, ref)
+        assert evidence.columns == pytest.approx({"x": math.log(4), "y": math.log(12)})
+        assert evidence.log_evidence == pytest.approx(math.log(8))
+        assert evidence.since == {"x": 2, "y": 2}
+
     def test_its_mean_is_at_most_one_for_every_distribution_in_the_ball(self) -> None:
         """Exact, over all outcomes of 40 rows in two cells, at the reference and at both ends of the ball."""
         ref = two_cells(30, 70)
@@ -99,8 +108,6 @@ class TestCompositeNull:
         assert evidence.columns["a"] > 50
 
     def test_evidence_that_is_not_a_number_stops_the_detector(self) -> None:
-        from monitor.statistics.sequential import shiryaev_roberts
-
         ref = two_cells(5, 5)
         state = observe(no_evidence(ref), np.array([1, 1]))
         with pytest.raises(DefectError, match="x: evidence is not a number"):

@@ -15,6 +15,7 @@ from monitor.statistics.evidence_counts import (
     LIVE_STARTS,
     CellReference,
     EvidenceCounts,
+    by_column,
     decode_counts,
     encode_counts,
     no_evidence,
@@ -123,6 +124,13 @@ class TestLiveStarts:
         for _ in range(5000):
             state = observe(state, np.ones(275, dtype=int))
         assert len(encode_counts(state)) < 70_000
+
+
+def test_counts_of_panes_are_taken_apart_by_column() -> None:
+    panes = np.arange(14).reshape(2, 7)
+    x, kind = by_column(REFERENCE, panes)
+    assert x.tolist() == [[0, 1, 2, 3], [7, 8, 9, 10]]
+    assert kind.tolist() == [[4, 5, 6], [11, 12, 13]]
 
 
 class TestRefusals:
