@@ -9,12 +9,10 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
 import torchvision
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
@@ -111,7 +109,10 @@ def _torchvision(architecture: str, weights: str, image_size: int | None) -> Bac
         if architecture in ("googlenet", "inception_v3"):
             # Named, or torchvision warns that its default will change.
             arguments["init_weights"] = False
-        module = torchvision.models.get_model(architecture, weights=None, **arguments)
+        try:
+            module = torchvision.models.get_model(architecture, weights=None, **arguments)
+        except (AssertionError, ValueError) as error:
+            raise _wrong_size(architecture, size, error) from error
         return Backbone(architecture, _without_side_heads(module), 0, size, IMAGENET_MEAN, IMAGENET_DEVIATION)
     member = _enum_member(architecture, weights)
     try:
@@ -199,12 +200,12 @@ def _state_dict(file: Path) -> dict[str, torch.Tensor]:
             content = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise OperatorError("no such weights file", where=str(file)) from error
-    except (OSError, RuntimeError, EOFError, ValueError, UnpicklingError, SafetensorError) as error:
+    except Exception as error:  # a reader of broken bytes raises whatever they lead it to
         raise OperatorError(
             "not a file of weights",
             where=str(file),
             expected="a state dict (tensors by name) in safetensors or PyTorch format",
-            got=f"{type(error).__name__}: {str(error).splitlines()[0]}",
+            got=f"{type(error).__name__}: {str(error).partition(chr(10))[0]}",
         ) from error
     for name in _NESTED:
         if isinstance(content, dict) and isinstance(content.get(name), dict):
@@ -223,12 +224,7 @@ def _check_size(architecture: str, backbone: Backbone, dimension: int) -> None:
         with torch.no_grad():
             shape = tuple(backbone.module(torch.zeros(1, 3, size, size)).shape)
     except (RuntimeError, AssertionError, ValueError) as error:
-        raise OperatorError(
-            f"cannot take images of {size} pixels",
-            where=architecture,
-            got=str(error).splitlines()[0],
-            hint="Choose another --image-size; with pretrained weights, leave it out.",
-        ) from error
+        raise _wrong_size(architecture, size, error) from error
     if shape != (1, dimension):
         raise OperatorError(
             "the layer before the head does not give one vector per image",
@@ -236,3 +232,12 @@ def _check_size(architecture: str, backbone: Backbone, dimension: int) -> None:
             expected=f"[1, {dimension}]",
             got=str(list(shape)),
         )
+
+
+def _wrong_size(architecture: str, size: int, error: Exception) -> OperatorError:
+    return OperatorError(
+        f"cannot take images of {size} pixels",
+        where=architecture,
+        got=str(error).splitlines()[0],
+        hint="Choose another --image-size; with pretrained weights, leave it out.",
+    )

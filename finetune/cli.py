@@ -7,6 +7,7 @@ only once the options are known to be good, so that `--help` answers at once.
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from finetune.bundle import load_bundle, version_folder
 from finetune.progress import Terminal
 from finetune.settings import FinetuneSettings, make_settings
 from monitor.errors import TrueupError
@@ -100,9 +102,13 @@ def main() -> None:
 
 
 def _finetune(settings: FinetuneSettings) -> tuple[dict[str, Any], Path]:
+    # Threads that spin while they wait for each other are 10 to 25 times slower once another process wants the same
+    # cores, and a retraining runs beside the model server. OpenMP reads this when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if settings.version is not None:
+        version_folder(settings.out, settings.version)
     with Terminal() as terminal, _stop_on_interrupt(terminal):
         terminal.stage("loading torch")
-        from finetune.bundle import load_bundle
         from finetune.pipeline import finetune
         from finetune.train import NothingLearned
 

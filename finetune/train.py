@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -56,10 +57,10 @@ class EpochResult:
     epoch: int
     training_loss: float
     validation_loss: float
+    metric_name: str
     metric: float
     images_per_second: float
     best: bool
-    metric_name: str = "accuracy"
 
 
 @dataclass(frozen=True)
@@ -100,46 +101,29 @@ def fit(
     """Train the head (and `unfreeze` blocks) of `network` in place; the epoch of least validation loss is kept.
 
     Asked to stop, it keeps the best epoch so far, or the unfinished first one. Raises NothingLearned if even that has
-    not begun, OperatorError if the loss is not finite in the first epoch.
+    not begun, OperatorError if the validation loss is not finite in the first epoch.
     """
-    watcher = watcher or Watcher()
-    network.to(settings.device)
-    trained = unfreeze(network, settings.unfreeze) if settings.unfreeze else ()
-    targets = _targets(splits.train, task, classes), _targets(splits.validation, task, classes)
-    batches = _sources(network, preprocess, splits, settings, watcher)
-    optimiser = _optimiser(network, settings)
-    generator = torch.Generator().manual_seed(settings.seed)
+    run = _Run.prepare(network, preprocess, splits, task, classes, settings, watcher or Watcher())
     results: list[EpochResult] = []
-    best, best_state = None, _state(network, trained)
-    interrupted = False
+    best, kept, interrupted = None, run.state(), False
     for epoch in range(1, settings.epochs + 1):
-        watcher.on_stage(f"epoch {epoch}", len(splits.train))
-        started = time.perf_counter()
-        chunks = shuffled(len(splits.train), settings.batch_size, generator)
-        loss, seen, interrupted = _train(
-            network, batches[0](chunks, epoch), targets[0], task, optimiser, trained, watcher.should_stop
-        )
-        rate = seen / max(time.perf_counter() - started, 1e-9)
-        if interrupted and (best is not None or not seen):
+        result, interrupted = run.epoch(epoch, best)
+        if result is None:
             break
-        validation_loss, metric = _validate(network, batches[1], targets[1], task, settings)
-        better = math.isfinite(validation_loss) and (best is None or validation_loss < best.validation_loss)
-        results.append(EpochResult(epoch, loss, validation_loss, metric, rate, better, METRIC_NAMES[task]))
-        if better:
-            best, best_state = results[-1], _state(network, trained)
-        watcher.on_epoch(results[-1])
+        results.append(result)
+        if result.best:
+            best, kept = result, run.state()
+        run.watcher.on_epoch(result)
         if interrupted or best is None or epoch - best.epoch >= settings.patience:
             break
     if best is None:
-        if interrupted:
-            raise NothingLearned
         raise OperatorError(
-            "the loss is not finite",
+            "the validation loss is not finite",
             where="epoch 1",
             got=str(results[-1].validation_loss),
             hint="Lower the learning rate: --learning-rate.",
         )
-    network.load_state_dict(best_state, strict=False)
+    network.load_state_dict(kept, strict=False)
     network.eval()
     return Training(tuple(results), best.epoch, interrupted)
 
@@ -149,13 +133,6 @@ def standardisation(items: Sequence[Item]) -> tuple[float, float]:
     labels = torch.tensor([float(item.label) for item in items], dtype=torch.float64)
     deviation = float(labels.std(correction=0))
     return float(labels.mean()), deviation if deviation > 0 else 1.0
-
-
-def _targets(items: Sequence[Item], task: Task, classes: Sequence[str]) -> Tensor:
-    if task == "regression":
-        return torch.tensor([float(item.label) for item in items])
-    position = {name: index for index, name in enumerate(classes)}
-    return torch.tensor([position[str(item.label)] for item in items])
 
 
 def _sources(
@@ -202,6 +179,107 @@ def _features(batches: Batches, chunks: Sequence[Tensor], watcher: Watcher) -> T
     return torch.cat(found)
 
 
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """What all epochs of one training share."""
+
+    network: Network
+    trained: tuple[Block, ...]
+    task: Task
+    settings: TrainingSettings
+    watcher: Watcher
+    training: tuple[Batches, Tensor]
+    validation: tuple[Batches, Tensor]
+    optimiser: torch.optim.Optimizer
+    generator: torch.Generator
+
+    @classmethod
+    def prepare(
+        cls,
+        network: Network,
+        preprocess: Preprocess,
+        splits: Splits,
+        task: Task,
+        classes: Sequence[str],
+        settings: TrainingSettings,
+        watcher: Watcher,
+    ) -> Self:
+        """Unfreeze, compute what can be reused, set up the optimiser."""
+        network.to(settings.device)
+        trained = unfreeze(network, settings.unfreeze)
+        training, validation = _sources(network, preprocess, splits, settings, watcher)
+        return cls(
+            network,
+            trained,
+            task,
+            settings,
+            watcher,
+            (training, _targets(splits.train, task, classes)),
+            (validation, _targets(splits.validation, task, classes)),
+            _optimiser(network, settings),
+            torch.Generator().manual_seed(settings.seed),
+        )
+
+    def epoch(self, epoch: int, best: EpochResult | None) -> tuple[EpochResult | None, bool]:
+        """One epoch: its result, and whether it was interrupted; no result if an earlier one is kept instead."""
+        batches, targets = self.training
+        self.watcher.on_stage(f"epoch {epoch}", len(targets))
+        started = time.perf_counter()
+        chunks = shuffled(len(targets), self.settings.batch_size, self.generator)
+        loss, seen, interrupted = self._train(batches(chunks, epoch))
+        rate = seen / max(time.perf_counter() - started, 1e-9)
+        if interrupted and best is not None:
+            return None, True
+        validation_loss, metric = self._validate()
+        better = math.isfinite(validation_loss) and (best is None or validation_loss < best.validation_loss)
+        name = METRIC_NAMES[self.task]
+        return EpochResult(epoch, loss, validation_loss, name, metric, rate, better), interrupted
+
+    def state(self) -> dict[str, Tensor]:
+        """A copy of what training can change."""
+        whole = self.network.state_dict()
+        return {name: value.clone() for name, value in whole.items() if self.trained or name.startswith("head.")}
+
+    def _train(self, batches: Iterator[tuple[Tensor, Tensor]]) -> tuple[float, int, bool]:
+        """One pass: mean loss, items seen, and whether it was cut short."""
+        total, seen = 0.0, 0
+        self._set_mode(training=True)
+        for embedding, chunk in batches:
+            loss = self._loss(self.network.answer(embedding), self.training[1][chunk])
+            self.optimiser.zero_grad()
+            loss.backward()
+            self.optimiser.step()
+            total += loss.item() * len(chunk)
+            seen += len(chunk)
+            if self.watcher.should_stop():
+                return total / seen, seen, True
+        return total / seen, seen, False
+
+    def _validate(self) -> tuple[float, float]:
+        """Loss and metric over all validation items."""
+        batches, targets = self.validation
+        self._set_mode(training=False)
+        with torch.no_grad():
+            chunks = in_order(len(targets), self.settings.batch_size)
+            outputs = torch.cat([self.network.answer(embedding) for embedding, _ in batches(chunks, 0)])
+            loss = float(self._loss(outputs, targets))
+        if self.task == "regression":
+            return loss, float(functional.mse_loss(outputs[:, 0].cpu().double(), targets.double()))
+        return loss, float((outputs.argmax(dim=1).cpu() == targets).double().mean())
+
+    def _loss(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        wanted = targets.to(outputs.device)
+        if self.task == "classification":
+            return functional.cross_entropy(outputs, wanted)
+        return functional.mse_loss(outputs[:, 0] / self.network.scale, wanted / self.network.scale)
+
+    def _set_mode(self, *, training: bool) -> None:
+        # Only unfrozen blocks ever train: the BatchNorm of a frozen one keeps its statistics.
+        for block in self.trained:
+            for layer in block.layers:
+                layer.train(training)
+
+
 def _optimiser(network: Network, settings: TrainingSettings) -> torch.optim.Optimizer:
     groups = [{"params": list(network.head.parameters()), "lr": settings.learning_rate}]
     unfrozen = [parameter for parameter in network.backbone.parameters() if parameter.requires_grad]
@@ -210,61 +288,8 @@ def _optimiser(network: Network, settings: TrainingSettings) -> torch.optim.Opti
     return torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
 
 
-def _train(
-    network: Network,
-    batches: Iterator[tuple[Tensor, Tensor]],
-    targets: Tensor,
-    task: Task,
-    optimiser: torch.optim.Optimizer,
-    trained: Sequence[Block],
-    should_stop: Callable[[], bool],
-) -> tuple[float, int, bool]:
-    """One pass: mean loss, items seen, and whether it was cut short."""
-    total, seen = 0.0, 0
-    _set_mode(trained, training=True)
-    for embedding, chunk in batches:
-        loss = _loss(network, network.answer(embedding), targets[chunk].to(embedding.device), task)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        total += loss.item() * len(chunk)
-        seen += len(chunk)
-        if should_stop():
-            return total / seen, seen, True
-    return total / seen, seen, False
-
-
-def _validate(
-    network: Network, batches: Batches, targets: Tensor, task: Task, settings: TrainingSettings
-) -> tuple[float, float]:
-    """Loss and metric over all validation items."""
-    for module in (network.backbone, network.head):
-        module.eval()
-    answers = []
-    with torch.no_grad():
-        for embedding, _ in batches(in_order(len(targets), settings.batch_size), 0):
-            answers.append(network.answer(embedding).cpu())
-        outputs = torch.cat(answers)
-        loss = _loss(network, outputs, targets, task)
+def _targets(items: Sequence[Item], task: Task, classes: Sequence[str]) -> Tensor:
     if task == "regression":
-        return float(loss), float(functional.mse_loss(outputs[:, 0].double(), targets.double()))
-    return float(loss), float((outputs.argmax(dim=1) == targets).double().mean())
-
-
-def _loss(network: Network, outputs: Tensor, targets: Tensor, task: Task) -> Tensor:
-    if task == "classification":
-        return functional.cross_entropy(outputs, targets)
-    scale = network.scale.to(outputs.device)
-    return functional.mse_loss(outputs[:, 0] / scale, targets / scale)
-
-
-def _set_mode(trained: Sequence[Block], *, training: bool) -> None:
-    for block in trained:
-        for layer in block.layers:
-            layer.train(training)
-
-
-def _state(network: Network, trained: Sequence[Block]) -> dict[str, Tensor]:
-    """A copy of what training can change."""
-    whole = network.state_dict()
-    return {name: value.clone() for name, value in whole.items() if trained or name.startswith("head.")}
+        return torch.tensor([float(item.label) for item in items])
+    position = {name: index for index, name in enumerate(classes)}
+    return torch.tensor([position[str(item.label)] for item in items])
