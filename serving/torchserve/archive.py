@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from monitor.errors import OperatorError
 from serving.capture_config import PACKED_NAME, parse_capture_config
 from serving.manifest import MANIFEST_NAME, ServedModel, check_files, newest_version, read_manifest
 
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 ARCHIVE_SUFFIX = ".mar"
 _HANDLER_NAME = "trueup_handler.py"
 
@@ -36,6 +38,7 @@ def archive_bundle(bundle: Path, out: Path, capture: Mapping[str, Any] | None = 
     model = read_manifest(folder)
     programs = (model.model_program, model.preprocess_program)
     check_files(folder, model, programs)
+    _check_name(model)
     if capture is not None:
         parse_capture_config(capture, PACKED_NAME)
     out.mkdir(parents=True, exist_ok=True)
@@ -47,6 +50,15 @@ def archive_bundle(bundle: Path, out: Path, capture: Mapping[str, Any] | None = 
         shutil.copyfile(made, draft)
         draft.replace(target)
     return target
+
+
+def _check_name(model: ServedModel) -> None:
+    if not _NAME.fullmatch(model.name):
+        raise OperatorError(
+            "TorchServe does not take this model name",
+            where=f"model {model.name!r}",
+            expected="letters, digits, '.', '_' and '-', the first a letter or digit",
+        )
 
 
 def _collect(folder: Path, programs: tuple[str, ...], capture: Mapping[str, Any] | None, scratch: Path) -> Path:

@@ -77,7 +77,11 @@ class ManagementClient:
         self._call("PUT", f"/models/{name}/{version}", parameters)
 
     def unregister(self, name: str, version: str) -> None:
-        """Remove a version that is not the default."""
+        """Remove a version, or the model if it is the only one; the default of several is refused.
+
+        Its workers are killed outright, so take its traffic away first: what was answered in the last half second may
+        not be in the log yet.
+        """
         self._call("DELETE", f"/models/{name}/{version}")
 
     def _call(self, method: str, path: str, parameters: Mapping[str, Any] | None = None) -> Any:

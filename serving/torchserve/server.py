@@ -1,7 +1,7 @@
 """Starting and stopping TorchServe so that nothing is open that need not be, and nothing is left behind.
 
 What lives here: the process group, its folder, waiting until it answers. What must not: settings (`settings`), what
-its logs mean (`worker_log`).
+its logs mean (`logs`).
 
 Java is started directly: TorchServe's launcher keeps one pid file per machine, so a second server could not run, and
 does not tell why a start failed.
@@ -28,12 +28,21 @@ import psutil
 from monitor.errors import OperatorError
 from serving.capture_config import FILE_VARIABLE, SPOOL_VARIABLE, parse_capture_config
 from serving.torchserve.java import bundled_java, find_java
+from serving.torchserve.logs import (
+    CONSOLE_LOG,
+    MODEL_LOG,
+    WORKER_LOG,
+    log4j_config,
+    server_failure,
+    worker_failure,
+    worker_restarts,
+)
 from serving.torchserve.management import ManagementClient
 from serving.torchserve.metrics import metrics_config
 from serving.torchserve.settings import LOOPBACK, ServerSettings, choose_ports, config_properties, find_archives
-from serving.torchserve.worker_log import server_failure, worker_deaths, worker_failure
 
 _POLL_SECONDS = 0.05
+_LAST_WORDS_SECONDS = 0.3
 _KEY_FILE = "key_file.json"
 # The longest path of a Unix socket is 107 characters, and TorchServe adds "/.ts.sock.9000".
 _LONGEST_SOCKET_FOLDER = 90
@@ -120,17 +129,17 @@ class TorchServe:
             raise OperatorError(
                 "TorchServe ended",
                 where=f"exit code {self._process.returncode}",
-                got=server_failure(self._lines("server.log")),
+                got=server_failure(self._lines(CONSOLE_LOG)),
                 hint=self._log_hint(),
             )
 
     def worker_deaths(self) -> int:
         """How often a worker has died since the start; TorchServe starts a new one by itself."""
-        return worker_deaths(self._lines("logs/model_log.log"))
+        return worker_restarts(self._lines(WORKER_LOG))
 
     def worker_failure(self) -> str | None:
         """Why the first worker died."""
-        return worker_failure(self._lines("logs/model_log.log"))
+        return worker_failure(self._lines(MODEL_LOG))
 
     def stop(self, deadline_seconds: float = 8.0) -> None:
         """End server and workers, and remove what is temporary. May be called at any time, and again.
@@ -154,8 +163,7 @@ class TorchServe:
             self._scratch = Path(tempfile.mkdtemp(prefix="trueup-", dir="/tmp"))
         self.work_dir = (self.settings.work_dir or self._scratch / "work").resolve()
         self.work_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        shutil.rmtree(self.work_dir / "logs", ignore_errors=True)
-        for name in (_KEY_FILE, "server.log"):
+        for name in (_KEY_FILE, CONSOLE_LOG, MODEL_LOG, WORKER_LOG):
             (self.work_dir / name).unlink(missing_ok=True)
 
     def _write_files(self, package: Path) -> None:
@@ -164,6 +172,8 @@ class TorchServe:
         metrics.write_text(metrics_config(package / "configs" / "metrics.yaml"), encoding="utf-8")
         properties = config_properties(settings, self.ports, self.archives, metrics)
         (folder / "config.properties").write_text(properties, encoding="utf-8")
+        # Relative: the server runs in this folder, and a user's path may hold characters that XML does not take.
+        (folder / "log4j2.xml").write_text(log4j_config("."), encoding="utf-8")
         if settings.capture is not None:
             parse_capture_config(settings.capture, "capture settings of the server")
             (folder / "capture.json").write_text(json.dumps(dict(settings.capture)), encoding="utf-8")
@@ -171,11 +181,12 @@ class TorchServe:
     def _launch(self, java: Path, package: Path) -> None:
         folder, scratch = self._folder(), self._scratch
         command = [str(java), f"-Dmodel_server_home={package.parent}", f"-Djava.io.tmpdir={scratch}"]
+        command += [f"-Dlog4j2.configurationFile={(folder / 'log4j2.xml').as_uri()}"]
         command += ["-cp", str(package / "frontend" / "*"), "org.pytorch.serve.ModelServer"]
         command += ["--python", sys.executable, "-f", str(folder / "config.properties"), "-ncs"]
         command += ["-s", str(self.settings.model_store.resolve())]
         command += ["-m", *(f"{archive.name}={archive.file}" for archive in self.archives)]
-        with (folder / "server.log").open("wb") as log:
+        with (folder / CONSOLE_LOG).open("wb") as log:
             self._process = subprocess.Popen(
                 command,
                 cwd=folder,
@@ -189,8 +200,7 @@ class TorchServe:
 
     def _environment(self) -> dict[str, str]:
         environment = {name: value for name, value in os.environ.items() if name not in _OURS}
-        logs = str(self._folder() / "logs")
-        environment |= {"LOG_LOCATION": logs, "METRICS_LOCATION": logs, "TMPDIR": str(self._scratch)}
+        environment["TMPDIR"] = str(self._scratch)
         if self.settings.capture is not None:
             environment[FILE_VARIABLE] = str(self._folder() / "capture.json")
         if self.settings.spool is not None:
@@ -216,6 +226,8 @@ class TorchServe:
     def _give_up_if_hopeless(self, deadline: float) -> None:
         self.check()
         if self.worker_deaths():
+            # What the worker said last comes through a pipe and another thread.
+            time.sleep(_LAST_WORDS_SECONDS)
             raise OperatorError(
                 "the TorchServe worker died while starting",
                 where=", ".join(f"model {archive.name!r}" for archive in self.archives),
@@ -226,7 +238,7 @@ class TorchServe:
             raise OperatorError(
                 f"TorchServe was not ready after {self.settings.start_timeout_seconds:g} s",
                 where=", ".join(f"model {archive.name!r}" for archive in self.archives),
-                got=self.worker_failure() or server_failure(self._lines("server.log")),
+                got=self.worker_failure() or server_failure(self._lines(CONSOLE_LOG)),
                 hint=self._log_hint(),
             )
         time.sleep(_POLL_SECONDS)
