@@ -1,13 +1,12 @@
 """Labelled images from a folder of classes, a manifest, or a named set.
 
-What lives here: where images and labels come from, decoding, the identity of an item and of a data set. What must
-not: splits, tensors, models.
+What lives here: where images and labels come from, the identity of an item and of a data set. What must not: decoding
+(`serving.image_decoding`), splits, tensors, models.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import math
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,10 +20,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
-from PIL import Image
 
 from monitor.errors import OperatorError, RecordError, TrueupError
 from monitor.records import Task
+from serving.image_decoding import decode_image
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -47,7 +46,7 @@ class Item:
 
     def image(self) -> Pixels:
         """The image as uint8 [3, H, W], RGB. Raises RecordError if it cannot be decoded."""
-        return decode_image(_content(self.location), self.location) if self.pixels is None else self.pixels
+        return _decode(_content(self.location), self.location) if self.pixels is None else self.pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,22 +63,6 @@ class Dataset:
         """SHA-256 (hex) over all identities and labels, whatever the order and the names of the files."""
         lines = sorted(f"{item.identity}\t{item.label}\n" for item in self.items)
         return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-
-def decode_image(content: bytes, where: str) -> Pixels:
-    """Decode an image file to uint8 [3, H, W], RGB; the first frame of several. Raises RecordError naming `where`.
-
-    More than 8 bits per channel are refused: Pillow would clip them to white without a word.
-    """
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            if image.mode.startswith(("I", "F")):
-                raise RecordError("more than 8 bits per channel", where=where, expected="8 bits", got=image.mode)
-            # A palette with transparency goes by way of RGBA, as Pillow asks.
-            opaque = image.convert("RGBA") if "transparency" in image.info else image
-            return np.ascontiguousarray(np.asarray(opaque.convert("RGB")).transpose(2, 0, 1))
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise RecordError("not a readable image", where=where, got=f"{type(error).__name__}: {error}") from error
 
 
 def open_dataset(
@@ -225,10 +208,15 @@ def _read(
 def _read_one(path: Path, label: str | float) -> Item | TrueupError:
     try:
         content = _content(str(path))
-        decode_image(content, str(path))
+        _decode(content, str(path))
     except RecordError as error:
         return error
     return Item(hashlib.sha256(content).hexdigest(), label, str(path))
+
+
+def _decode(content: bytes, location: str) -> Pixels:
+    # The server's own decoder, so that training and serving see the same pixels; here for every format Pillow reads.
+    return decode_image(content, location, formats=None)
 
 
 def _content(location: str) -> bytes:

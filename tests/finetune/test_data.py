@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from finetune.data import decode_image, open_dataset
+from finetune.data import open_dataset
 from finetune.digits import LARGEST_ANGLE, rotation
 from monitor.errors import OperatorError, RecordError
 from tests.finetune.images import coloured, write_folder, write_manifest
@@ -67,24 +67,22 @@ def test_given_classes_fix_the_order_and_refuse_others(tmp_path):
         open_dataset(folder, classes=["red", "blue"])
 
 
-@pytest.mark.parametrize(
-    ("image", "options"),
-    [
-        (Image.new("L", (5, 4), 200), {}),
-        (Image.new("RGBA", (5, 4), (200, 200, 200, 10)), {}),
-        (Image.new("P", (5, 4), 0), {"transparency": b"\x00"}),
-        (Image.new("1", (5, 4), 1), {}),
-    ],
-)
-def test_every_kind_of_8_bit_image_becomes_rgb(image, options):
-    pixels = decode_image(encoded(image, **options), "here")
-    assert (pixels.dtype, pixels.shape) == (np.uint8, (3, 4, 5))
+@pytest.mark.parametrize("form", ["BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP"])
+def test_every_kind_of_image_file_is_read_as_rgb(form, tmp_path):
+    folder = write_folder(tmp_path / "colours", per_class=1)
+    (folder / "red" / f"other.{form.lower()}").write_bytes(encoded(Image.new("RGB", (5, 4), (200, 30, 10)), form))
+    dataset = open_dataset(str(folder))
+    image = next(item for item in dataset.items if "other" in item.location).image()
+    assert (image.dtype, image.shape) == (np.uint8, (3, 4, 5))
+    np.testing.assert_allclose(image[:, 2, 2], [200, 30, 10], atol=6)
 
 
-def test_an_image_of_16_bits_is_refused_instead_of_clipped():
+def test_an_image_of_16_bits_is_refused_instead_of_clipped(tmp_path):
+    folder = write_folder(tmp_path / "colours", per_class=1)
     deep = encoded(Image.fromarray(np.full((4, 4), 40_000, dtype=np.uint16)))
+    (folder / "red" / "scan.png").write_bytes(deep)
     with pytest.raises(RecordError, match=r"scan\.png: more than 8 bits per channel"):
-        decode_image(deep, "scan.png")
+        open_dataset(str(folder))
 
 
 def test_an_empty_class_folder_is_named(tmp_path):
