@@ -8,11 +8,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from monitor.label_join import LabelSettings
 from monitor.records import Task
+from monitor.statistics.multiplicity import FalseAlarmBudget
+from monitor.statistics.seasons import ObservationSettings
 from monitor.verdict import CheckSettings
 from monitor.windows import WindowSettings
+
+EpochUnit = Literal["s", "ms", "us"]
+
+
+@dataclass(frozen=True)
+class RetrainSettings:
+    """When a model is trained again: on an alarm of any of `on`, at most once per cooldown, with enough labels."""
+
+    on: tuple[str, ...]
+    cooldown_seconds: float = 7 * 86_400.0
+    minimum_labels: int = 2000
+    runner: str = "finetune"
 
 
 @dataclass(frozen=True)
@@ -30,7 +45,15 @@ class ModelSettings:
     segments: tuple[str, ...] = ()
     # Map of wire name -> role or log name for files and HTTP, e.g. {"request_id": "prediction_id"}.
     column_map: dict[str, str] = field(default_factory=dict)
+    # Wire names that files and HTTP may carry but that are never written down.
+    excluded_columns: tuple[str, ...] = ()
+    # IANA name; without it a time that names no offset is refused.
     timezone: str | None = None
+    # How epoch numbers in time columns count; without it numbers are refused.
+    epoch_unit: EpochUnit | None = None
+    false_alarms: FalseAlarmBudget = field(default_factory=FalseAlarmBudget)
+    observations: ObservationSettings = field(default_factory=ObservationSettings)
+    retrain: RetrainSettings | None = None
 
 
 @dataclass(frozen=True)
@@ -41,6 +64,8 @@ class HttpSettings:
     port: int = 9464
     # scope ("ingest" | "read" | "admin") -> digests; empty: no token is asked for (loopback only)
     token_digests: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    # Where the digests were read from, to show and to read again on reload.
+    tokens_file: Path | None = None
     maximum_body_bytes: int = 16 * 1024 * 1024
 
 
@@ -58,3 +83,7 @@ class MonitorSettings:
     ingest_interval_seconds: float = 15.0
     evaluation_interval_seconds: float = 60.0
     evaluation_deadline_seconds: float = 300.0
+    # Where records that could not be taken are kept with their original bytes.
+    dead_letters: Path = Path("trueup-data/dead-letters")
+    # Predictions and labels older than this may be deleted; None keeps them for ever.
+    retention_seconds: float | None = None

@@ -1,0 +1,113 @@
+"""The settings in force, as the configuration file that would say all of them.
+
+What lives here: settings to YAML; what `load_config` makes of it is equal. What must not: checks, secrets (a token or a
+password is never shown).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import yaml
+
+from monitor.config.thresholds import DRIFT_METRICS, threshold_text
+from monitor.settings import ModelSettings, MonitorSettings
+from monitor.verdict import Check, CheckSettings
+from monitor.windows import format_duration
+
+_PASSWORD = re.compile(r"(://[^/@:]*):[^@]*@")
+
+
+def show(settings: MonitorSettings) -> str:
+    """The effective configuration as YAML, defaults and absolute paths included, passwords replaced by ***."""
+    http = settings.http
+    host = f"[{http.host}]" if ":" in http.host else http.host
+    content = {
+        "log": _given(url=_hidden(settings.log_url), retention=_optional(settings.retention_seconds)),
+        "state": {"url": _hidden(settings.state_url)},
+        "spool": [str(spool) for spool in settings.spools],
+        "own_spool": str(settings.own_spool),
+        "dead_letters": str(settings.dead_letters),
+        "http": _given(
+            listen=f"{host}:{http.port}",
+            tokens_file=_optional(http.tokens_file, str),
+            maximum_body_bytes=http.maximum_body_bytes,
+        ),
+        "ingest": {"every": format_duration(settings.ingest_interval_seconds)},
+        "evaluate": {
+            "every": format_duration(settings.evaluation_interval_seconds),
+            "deadline": format_duration(settings.evaluation_deadline_seconds),
+        },
+        "models": {model.name: _model(model) for model in settings.models},
+    }
+    return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
+
+
+def _model(model: ModelSettings) -> dict[str, Any]:
+    windows, labels, retrain, season = model.windows, model.labels, model.retrain, model.observations
+    return _given(
+        task=model.task,
+        classes=list(model.classes) or None,
+        bundle=_optional(model.bundle, str),
+        reference=_optional(model.reference, str),
+        panes=format_duration(windows.pane_seconds),
+        windows=[format_duration(window) for window in windows.window_seconds],
+        allowed_lateness=format_duration(windows.allowed_lateness_seconds),
+        idle_after=format_duration(windows.idle_after_seconds),
+        future_guard=format_duration(windows.future_guard_seconds),
+        labels={
+            "horizon": format_duration(labels.horizon_seconds),
+            "final_at_coverage": labels.final_at_coverage,
+            "expected_coverage": labels.expected_coverage,
+            "minimum": labels.minimum,
+        },
+        segments=list(model.segments) or None,
+        columns=_given(
+            map={role: column for column, role in model.column_map.items()} or None,
+            exclude=list(model.excluded_columns) or None,
+            timezone=model.timezone,
+            epoch=model.epoch_unit,
+        )
+        or None,
+        checks=_checks(model.checks),
+        false_alarms=str(model.false_alarms),
+        season=_given(
+            length=_optional(season.season_seconds) or "off",
+            observe=format_duration(season.observe_seconds),
+            match=season.match,
+        ),
+        retrain=retrain
+        and {
+            "on": list(retrain.on),
+            "cooldown": format_duration(retrain.cooldown_seconds),
+            "minimum_labels": retrain.minimum_labels,
+            "runner": retrain.runner,
+        },
+    )
+
+
+def _checks(checks: CheckSettings) -> dict[str, Any]:
+    short = {metric: name for name, metric in DRIFT_METRICS.items()}
+    content: dict[str, Any] = {check.metric: _limits(check) for check in checks.values}
+    drift: dict[str, Any] = {short[check.metric]: _limits(check) for check in checks.columns}
+    content["drift"] = {**drift, "minimum_rows": checks.minimum_rows}
+    return content
+
+
+def _limits(check: Check) -> dict[str, str]:
+    levels = {"warning": check.warning, "critical": check.critical}
+    return {level: threshold_text(threshold) for level, threshold in levels.items() if threshold is not None}
+
+
+def _hidden(url: str) -> str:
+    return _PASSWORD.sub(r"\1:***@", url)
+
+
+def _optional(value: Any, text: Callable[[Any], str] = format_duration) -> str | None:
+    return None if value is None else text(value)
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}

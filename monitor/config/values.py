@@ -1,0 +1,87 @@
+"""The kinds of values that the configuration file has: durations, names, thresholds, budgets, time zones.
+
+What lives here: their checks, as annotated types that pydantic understands. What must not: keys, sections.
+"""
+
+from __future__ import annotations
+
+import functools
+import zoneinfo
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, PlainValidator, WithJsonSchema
+
+from monitor.config.thresholds import parse_threshold
+from monitor.errors import OperatorError, TrueupError
+from monitor.statistics.multiplicity import FalseAlarmBudget, parse_budget
+from monitor.verdict import Threshold
+from monitor.windows import parse_duration
+
+LONGEST_DURATION_SECONDS = 36_500 * 86_400.0
+
+
+def refusing(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """The function with our errors as the ValueError that pydantic collects."""
+
+    @functools.wraps(function)
+    def checked(value: Any) -> Any:
+        try:
+            return function(value)
+        except TrueupError as error:
+            raise ValueError(str(error)) from error
+
+    return checked
+
+
+def _duration(value: Any) -> float:
+    if not isinstance(value, str) or len(value) > 50:
+        expected = "a number and its unit, such as 5m or 1h30m"
+        raise OperatorError("not a duration", expected=expected, got=repr(value)[:50])
+    seconds = parse_duration(value)
+    if not seconds <= LONGEST_DURATION_SECONDS:
+        raise OperatorError("too long", expected="at most 100 years", got=value)
+    return seconds
+
+
+def _positive(value: Any) -> float:
+    seconds = _duration(value)
+    if seconds == 0:
+        raise OperatorError("must be longer than 0 s", got=value)
+    return seconds
+
+
+def _name(value: Any) -> str:
+    # Digits are classes too, and YAML reads them as numbers.
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if not isinstance(text, str) or not 0 < len(text) <= 200 or not text.isprintable() or text != text.strip():
+        raise OperatorError("not a name", expected="1 to 200 printable characters", got=repr(value)[:200])
+    return text
+
+
+def _budget(value: Any) -> FalseAlarmBudget:
+    return parse_budget((value if isinstance(value, str) else repr(value))[:50])
+
+
+def _timezone(value: Any) -> str:
+    try:
+        return zoneinfo.ZoneInfo(value).key
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, TypeError, OSError) as error:
+        raise ValueError(f"not a time zone (expected an IANA name such as Europe/Berlin, got {value!r})") from error
+
+
+_DURATION_SCHEMA = {"type": "string", "pattern": r"^(\s*\d+(\.\d+)?\s*[smhdw])+\s*$", "examples": ["5m", "1h30m"]}
+Duration = Annotated[float, BeforeValidator(refusing(_positive)), WithJsonSchema(_DURATION_SCHEMA)]
+DurationOrZero = Annotated[float, BeforeValidator(refusing(_duration)), WithJsonSchema(_DURATION_SCHEMA)]
+Name = Annotated[str, BeforeValidator(refusing(_name)), WithJsonSchema({"type": ["string", "integer"]})]
+Limit = Annotated[
+    Threshold | float,
+    PlainValidator(refusing(parse_threshold)),
+    WithJsonSchema({"type": ["string", "number"], "examples": ["+10%", "< 0.90", 0.25]}),
+]
+Budget = Annotated[
+    FalseAlarmBudget,
+    PlainValidator(refusing(_budget)),
+    WithJsonSchema({"type": "string", "examples": ["1 per 90d"]}),
+]
+TimeZone = Annotated[str, BeforeValidator(_timezone), WithJsonSchema({"type": "string"})]
