@@ -91,6 +91,7 @@ class Capture:
         self._given_open_writer = open_writer
         self._threshold = round(settings.sample * _ALL)
         self._closed = False
+        self._fault: str | None = None
         self._start_over()
         _captures.add(self)
         atexit.register(_close_at_exit, weakref.ref(self))
@@ -166,7 +167,7 @@ class Capture:
         self._counts = {"sent": 0, "dropped": 0, "failed": 0, "unsampled": 0}
         self._thread: threading.Thread | None = None
         self._wake, self._stop = threading.Event(), threading.Event()
-        self._fault: str | None = None
+        self._fault = None
         self._logged_at = -_LOG_INTERVAL_SECONDS
         self._observed = Counters()
         # One folder per process, however often its writer has to be opened again.

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from monitor.errors import RecordError
 
@@ -27,7 +26,7 @@ def decode_image(
     content: bytes | bytearray,
     where: str,
     *,
-    formats: Sequence[str] | None = SERVED_FORMATS,
+    formats: tuple[str, ...] | None = SERVED_FORMATS,
     maximum_pixels: int = MAXIMUM_PIXELS,
 ) -> npt.NDArray[np.uint8]:
     """Decode an image file to uint8 [3, H, W], RGB; the first frame of several.
@@ -47,7 +46,7 @@ def decode_image(
                 return np.ascontiguousarray(np.asarray(opaque.convert("RGB")).transpose(2, 0, 1))
     except RecordError:
         raise
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         expected = " or ".join(formats) if formats else "an image file"
         raise RecordError("not a readable image", where=where, expected=expected, got=_start(content)) from error
     except Image.DecompressionBombError as error:
