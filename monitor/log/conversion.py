@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from monitor.log import values
-from monitor.log.rejection import Mask, Rejected, RejectReason, Sieve, mask_of, shorten
+from monitor.log.rejection import Mask, Rejected, RejectReason, Sieve, mask_of, present, shorten
 from monitor.log.roles import ColumnRoles, SourceRules, assign_roles
 from monitor.records import EMBEDDING, EMBEDDING_DIMENSION_KEY, TIMESTAMP, Kind, label_schema, prediction_schema
 
@@ -51,10 +51,15 @@ class Chunk:
 
 @dataclass(frozen=True)
 class Parsed:
-    """What came of some rows: a batch of the log's schema (None if no row was good), and the rows not taken."""
+    """What came of some rows: a batch of the log's schema (None if no row was good), and the rows not taken.
+
+    `model` is whose they are, empty where they name none. `bad_rows` are the places of `rejected` in the chunk.
+    """
 
     batch: pa.RecordBatch | None
     rejected: list[Rejected]
+    model: str = ""
+    bad_rows: tuple[int, ...] = ()
 
     @property
     def accepted(self) -> int:
@@ -108,11 +113,12 @@ class Converter:
             schema, arrays = self._predictions(chunk, columns, sieve)
         else:
             schema, arrays = label_schema(self.rules.model), self._labels(chunk, columns, sieve)
-        if sieve.bad.all():
-            return Parsed(None, sieve.rejected(chunk.original))
-        good = None if not sieve.bad.any() else pa.array(~sieve.bad)
-        kept = [array if good is None else array.filter(good) for array in arrays]
-        return Parsed(pa.RecordBatch.from_arrays(kept, schema=schema), sieve.rejected(chunk.original))
+        rejected, bad_rows = sieve.rejected(chunk.original), tuple(np.flatnonzero(sieve.bad).tolist())
+        if len(bad_rows) == chunk.rows:
+            return Parsed(None, rejected, self.rules.model.model, bad_rows)
+        good = pa.array(~sieve.bad)
+        kept = [array.filter(good) for array in arrays] if bad_rows else arrays
+        return Parsed(pa.RecordBatch.from_arrays(kept, schema=schema), rejected, self.rules.model.model, bad_rows)
 
     def _refuse_wrong(self, chunk: Chunk, columns: ColumnRoles, sieve: Sieve) -> None:
         used = {*columns.roles.values(), *columns.probabilities.values()}
@@ -199,7 +205,7 @@ class Converter:
             column = columns.probabilities.get(name)
             array = pa.nulls(chunk.rows) if column is None else chunk.columns[column]
             arrays.append(values.numbers(array, column or f"p_{name}", sieve, textual=chunk.textual, finite=True))
-        there = np.column_stack([mask_of(array.is_valid()) for array in arrays])
+        there = np.column_stack([present(array) for array in arrays])
         matrix = np.column_stack([array.fill_null(0.0).to_numpy(zero_copy_only=False) for array in arrays])
         given: Mask = np.asarray(there.any(axis=1))
         self._check_probabilities(matrix, there, given, sieve)
@@ -227,7 +233,7 @@ class Converter:
             kind = self._features.get(name) or _feature_type(array, chunk.textual)
             if kind is None:
                 if not pa.types.is_null(array.type):
-                    there, expected = mask_of(array.is_valid()), "a number, text or true/false"
+                    there, expected = present(array), "a number, text or true/false"
                     what, reason = "not a feature", RejectReason.WRONG_TYPE
                     sieve.refuse(there, reason, what, column=column, expected=expected, values=array)
                 continue  # a column without values says nothing, not even its type
@@ -253,7 +259,7 @@ class Converter:
 
 
 def _require(array: pa.Array, column: str, sieve: Sieve) -> None:
-    sieve.refuse(mask_of(array.is_null()), RejectReason.MISSING_VALUE, "is missing", column=column)
+    sieve.refuse(~present(array), RejectReason.MISSING_VALUE, "is missing", column=column)
 
 
 def _feature_type(array: pa.Array, textual: bool) -> pa.DataType | None:
@@ -281,7 +287,7 @@ def _as_feature(array: pa.Array, kind: pa.DataType, column: str, sieve: Sieve, t
     if array.type == kind:
         return array
     parsed = values.booleans(array) if textual and pa.types.is_boolean(kind) else pa.nulls(len(array), kind)
-    wrong, expected = mask_of(array.is_valid()) & ~mask_of(parsed.is_valid()), _kind_name(kind)
+    wrong, expected = present(array) & ~present(parsed), _kind_name(kind)
     what, reason = "of the wrong type", RejectReason.WRONG_TYPE
     sieve.refuse(wrong, reason, what, column=column, expected=expected, values=array)
     return parsed

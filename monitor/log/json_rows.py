@@ -9,7 +9,7 @@ by class or a list in class order) or stand beside the rest.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -94,7 +94,7 @@ def chunk_of(rows: Sequence[Row], model: ModelSchema, expected: Callable[[str], 
 
     `expected` says which kind a column of differing values should have; None leaves it to what most of them are.
     """
-    records = [row.record if _NESTED.isdisjoint(row.record) else _flat(row.record, model) for row in rows]
+    records = [_flat(row.record, model) for row in rows]
     names: dict[str, None] = {}
     for record in records:
         if not record.keys() <= names.keys():
@@ -113,7 +113,22 @@ def _malformed(message: str, line: int, original: bytes) -> Rejected:
     return Rejected(RejectReason.MALFORMED, f"line {line}: {message}", line, original)
 
 
+def shape_of(row: Row, model: ModelSchema) -> Hashable:
+    """What must be equal for rows to be converted together as each would be alone: names, and kinds of values."""
+    return tuple((name, _kind(value)) for name, value in _flat(row.record, model).items())
+
+
+def _kind(value: Any) -> Hashable:
+    if isinstance(value, list):
+        return list, len(value)
+    kind: type = type(value)
+    # Beside a fraction a whole number becomes float64, which is exact up to here.
+    return float if kind is int and abs(value) < 2**53 else kind
+
+
 def _flat(record: dict[str, Any], model: ModelSchema) -> dict[str, Any]:
+    if _NESTED.isdisjoint(record):
+        return record
     flat = {name: value for name, value in record.items() if name not in _NESTED}
     for group, prefix in (("features", FEATURE_PREFIX), ("segments", SEGMENT_PREFIX)):
         nested = record.get(group)

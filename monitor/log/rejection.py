@@ -67,6 +67,8 @@ class Sieve:
         values: pa.Array | Sequence[Any] | None = None,
     ) -> None:
         """Mark the rows of `mask` that were good so far; `values` says what was got."""
+        if not mask.any():
+            return
         for index in np.flatnonzero(mask & ~self.bad).tolist():
             got = None if values is None else values[index]
             got = got.as_py() if isinstance(got, pa.Scalar) else got
@@ -91,4 +93,13 @@ def shorten(value: object) -> str:
 
 def mask_of(array: pa.Array) -> Mask:
     """An Arrow boolean array as NumPy; null is False."""
-    return np.asarray(array.fill_null(False).to_numpy(zero_copy_only=False), dtype=bool)
+    if array.null_count:
+        array = array.fill_null(False)
+    return np.asarray(array.to_numpy(zero_copy_only=False), dtype=bool)
+
+
+def present(array: pa.Array) -> Mask:
+    """Where an array has a value."""
+    if not array.null_count:
+        return np.ones(len(array), dtype=bool)
+    return np.asarray(array.is_valid().to_numpy(zero_copy_only=False), dtype=bool)

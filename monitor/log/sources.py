@@ -6,7 +6,8 @@ spool, the tables.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -15,16 +16,17 @@ import pyarrow as pa
 from monitor.errors import RecordError
 from monitor.log.conversion import Chunk, Converter, Parsed
 from monitor.log.files import CHUNK_ROWS, read_parts
-from monitor.log.json_rows import Row, chunk_of, parse_json, parse_lines
+from monitor.log.json_rows import Row, chunk_of, parse_json, parse_lines, shape_of
 from monitor.log.rejection import Rejected, RejectReason
 from monitor.log.roles import SourceRules, require_roles
 from monitor.records import Kind
 
 BodyFormat = Literal["json", "ndjson"]
+RulesOf = Callable[[str | None], SourceRules | None]
 # A frame of the spool holds at most this many records.
 FRAME_ROWS = 1_000
-
-__all__ = ["FRAME_ROWS", "BodyFormat", "Parsed", "Rejected", "SourceRules", "frames", "parse_body", "read_file"]
+_FEW_ROWS = 64
+_REQUEST = "the request"
 
 
 def read_file(path: Path | str, kind: Kind, rules: SourceRules, *, now: int) -> Iterator[Parsed]:
@@ -48,29 +50,72 @@ def read_file(path: Path | str, kind: Kind, rules: SourceRules, *, now: int) -> 
         yield converter.convert(chunk)
 
 
-def parse_body(
-    content: bytes,
-    body_format: BodyFormat,
-    kind: Kind,
-    rules: Callable[[str | None], SourceRules | None],
-    *,
-    now: int,
-) -> list[Parsed]:
-    """Batches and rejected rows of a request body, for each model it has records of.
+@dataclass(frozen=True)
+class Body:
+    """The records of a request body, read but not understood yet, and what in it is no record."""
+
+    rows: list[Row]
+    rejected: list[Rejected]
+
+
+def read_body(content: bytes, body_format: BodyFormat) -> Body:
+    """The records of a body. Raises RecordError where it cannot be read as a whole."""
+    return Body(*(parse_lines(content) if body_format == "ndjson" else parse_json(content)))
+
+
+def convert_body(body: Body, kind: Kind, rules: RulesOf, *, now: int) -> list[Parsed]:
+    """Batches and rejected rows, for each model that there are records of.
 
     `rules` gives those of the model that a record names (None: it names none), or None for one that is not known.
-    Raises RecordError where the body as a whole cannot be read.
+    Raises RecordError where the columns of the records make no sense together.
     """
-    rows, rejected = parse_lines(content) if body_format == "ndjson" else parse_json(content)
-    results = [Parsed(None, rejected)] if rejected else []
-    for name, group in _by_model(rows).items():
+    results = [Parsed(None, body.rejected)] if body.rejected else []
+    for name, group in _by_model(body.rows).items():
         known = rules(name)
         if known is None:
-            results.append(Parsed(None, [_unknown_model(row, name) for row in group]))
+            results.append(Parsed(None, [_unknown_model(row, name) for row in group], name or ""))
             continue
-        converter = Converter(kind, known, now=now, where="the request")
+        converter = Converter(kind, known, now=now, where=_REQUEST)
         for start in range(0, len(group), CHUNK_ROWS):
-            results.append(converter.convert(_chunk(group[start : start + CHUNK_ROWS], converter, "the request")))
+            results.append(converter.convert(_chunk(group[start : start + CHUNK_ROWS], converter, _REQUEST)))
+    return results
+
+
+@dataclass(frozen=True)
+class Alike:
+    """Rows of one model and one shape: those of several requests can be converted in one go, which costs as one."""
+
+    kind: Kind
+    rules: SourceRules
+    shape: Hashable
+    rows: list[Row]
+
+
+def alike(body: Body, kind: Kind, rules: RulesOf) -> Alike | None:
+    """The rows of a body if they are few and alike, else None."""
+    if body.rejected or not 0 < len(body.rows) <= _FEW_ROWS:
+        return None
+    models = _by_model(body.rows)
+    known = rules(next(iter(models))) if len(models) == 1 else None
+    if known is None:
+        return None
+    shapes = {shape_of(row, known.model) for row in body.rows}
+    return Alike(kind, known, shapes.pop(), body.rows) if len(shapes) == 1 else None
+
+
+def convert_alike(parts: Sequence[Alike], *, now: int) -> list[Parsed]:
+    """One result for each part, as if each had been converted alone; all must have the same kind, model and shape."""
+    kind, rules, rows = parts[0].kind, parts[0].rules, [row for part in parts for row in part.rows]
+    converter = Converter(kind, rules, now=now, where=_REQUEST)
+    whole = converter.convert(_chunk(rows, converter, _REQUEST))
+    results, start, taken, refused = [], 0, 0, 0
+    for part in parts:
+        end = start + len(part.rows)
+        bad = sum(start <= place < end for place in whole.bad_rows[refused : refused + len(part.rows)])
+        good = len(part.rows) - bad
+        batch = whole.batch.slice(taken, good) if whole.batch is not None and good else None
+        results.append(Parsed(batch, whole.rejected[refused : refused + bad], rules.model.model))
+        start, taken, refused = end, taken + good, refused + bad
     return results
 
 

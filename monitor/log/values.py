@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from monitor.log.rejection import RejectReason, Sieve, mask_of
+from monitor.log.rejection import RejectReason, Sieve, mask_of, present
 from monitor.records import TIMESTAMP, ModelSchema
 from monitor.settings import EpochUnit
 
@@ -39,7 +39,7 @@ def text(array: pa.Array, column: str, sieve: Sieve) -> pa.Array:
         values = np.asarray(array.to_numpy(zero_copy_only=False), dtype=np.float64)
         whole = np.isfinite(values) & (np.abs(np.where(np.isfinite(values), values, 0)) < 2**53)
         whole &= np.where(whole, values, 0.5) == np.floor(np.where(whole, values, 0.5))
-        wrong = mask_of(array.is_valid()) & ~whole
+        wrong = present(array) & ~whole
         digits = pa.array(np.where(whole, values, 0).astype(np.int64), mask=~whole).cast(pa.string())
         sieve.refuse(wrong, RejectReason.WRONG_TYPE, "not text", column=column, expected="text", values=array)
         return digits
@@ -52,7 +52,7 @@ def identifiers(array: pa.Array, column: str, sieve: Sieve) -> pa.Array:
     _refuse_nulls(ids, column, sieve, RejectReason.MISSING_ID)
     fits = mask_of(pc.match_substring_regex(ids, _ID))
     sieve.refuse(
-        mask_of(ids.is_valid()) & ~fits,
+        present(ids) & ~fits,
         RejectReason.BAD_ID,
         "not a prediction id",
         column=column,
@@ -68,7 +68,7 @@ def required_text(array: pa.Array, column: str, sieve: Sieve) -> pa.Array:
     _refuse_nulls(words, column, sieve, RejectReason.MISSING_VALUE)
     fits = mask_of(pc.and_(pc.utf8_is_printable(words), pc.less_equal(pc.utf8_length(words), 200)))
     expected = "1 to 200 printable characters"
-    wrong = mask_of(words.is_valid()) & ~(fits & mask_of(pc.greater(pc.utf8_length(words), 0)))
+    wrong = present(words) & ~(fits & mask_of(pc.greater(pc.utf8_length(words), 0)))
     sieve.refuse(wrong, RejectReason.WRONG_TYPE, f"not a {column}", column=column, expected=expected, values=words)
     return words
 
@@ -77,15 +77,16 @@ def numbers(array: pa.Array, column: str, sieve: Sieve, *, textual: bool, finite
     """float64; text counts as a number only where everything is text (CSV). `finite` refuses NaN and infinities."""
     kind = array.type
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        values = array.cast(pa.float64(), safe=False)
+        values = array if kind == pa.float64() else array.cast(pa.float64(), safe=False)
     elif textual and pa.types.is_string(kind):
         values = parsed_numbers(array)
-        wrong = mask_of(array.is_valid()) & ~mask_of(values.is_valid())
+        wrong = present(array) & ~present(values)
         sieve.refuse(wrong, RejectReason.WRONG_TYPE, "not a number", column=column, expected="a number", values=array)
     else:
         values = _wrong_type(array, column, sieve, "a number", pa.float64())
     if finite:
-        infinite = mask_of(pc.invert(pc.is_finite(values)))
+        filled = values.fill_null(0.0) if values.null_count else values
+        infinite = ~np.isfinite(filled.to_numpy(zero_copy_only=False))
         expected = "a finite number"
         sieve.refuse(infinite, RejectReason.NOT_FINITE, "not finite", column=column, expected=expected, values=values)
     return values
@@ -118,7 +119,7 @@ def classes(array: pa.Array, column: str, sieve: Sieve, model: ModelSchema) -> p
         index = pc.if_else(digits, words, None).cast(pa.int32())
         index = pc.if_else(pc.less(index, len(model.classes)), index, None)
         position = pc.coalesce(position, index)
-    unknown = mask_of(words.is_valid()) & ~mask_of(position.is_valid())
+    unknown = present(words) & ~present(position)
     shown = ", ".join(model.classes[:10]) + (", …" if len(model.classes) > 10 else "")
     reason, expected = RejectReason.UNKNOWN_CLASS, f"one of {shown}"
     sieve.refuse(unknown, reason, "unknown class", column=column, expected=expected, values=array)
@@ -153,7 +154,7 @@ def times(
         moments = _wrong_type(array, column, sieve, expected, TIMESTAMP, RejectReason.BAD_TIME)
     ticks = moments.cast(pa.int64())
     outside = mask_of(pc.or_(pc.less(ticks, 0), pc.greater_equal(ticks, _LATEST)))
-    unread = (mask_of(array.is_valid()) & ~mask_of(moments.is_valid())) | outside
+    unread = (present(array) & ~present(moments)) | outside
     expected = f"{_TIME_EXPECTED}, from 1970 to 2262"
     sieve.refuse(unread, RejectReason.BAD_TIME, "not a time", column=column, expected=expected, values=array)
     return pc.if_else(pa.array(~outside), moments, None)
@@ -196,7 +197,7 @@ def _localised(local: pa.Array, written: pa.Array, column: str, sieve: Sieve, ti
     if timezone is None:
         expected = f"{_TIME_EXPECTED}, or columns.timezone in the configuration"
         what = "a time without an offset from UTC"
-        there = mask_of(local.is_valid())
+        there = present(local)
         sieve.refuse(there, RejectReason.NAIVE_TIME, what, column=column, expected=expected, values=written)
         return pa.nulls(len(local), TIMESTAMP)
     options = {"timezone": timezone}
@@ -260,7 +261,7 @@ def _half_precision(row: pa.Scalar) -> npt.NDArray[np.float16] | None:
 
 
 def _refuse_nulls(array: pa.Array, column: str, sieve: Sieve, reason: RejectReason) -> None:
-    sieve.refuse(mask_of(array.is_null()), reason, "is missing", column=column)
+    sieve.refuse(~present(array), reason, "is missing", column=column)
 
 
 def _wrong_type(
@@ -271,6 +272,6 @@ def _wrong_type(
     kind: pa.DataType,
     reason: RejectReason = RejectReason.WRONG_TYPE,
 ) -> pa.Array:
-    there = mask_of(array.is_valid())
+    there = present(array)
     sieve.refuse(there, reason, "of the wrong type", column=column, expected=expected, values=array)
     return pa.nulls(len(array), kind)

@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from monitor.log.dead_letters import DeadLetters, originals, read_dead_letters
 from monitor.log.rejection import Rejected, RejectReason
-from monitor.log.sources import SourceRules, parse_body
+from monitor.log.sources import SourceRules, convert_body, read_body
 from tests.records_samples import MODEL
 
 NOW = 1_790_000_000_000_000
@@ -65,11 +65,11 @@ def test_a_line_torn_by_a_crash_is_skipped(tmp_path: Path) -> None:
 
 def test_after_the_cause_is_mended_they_are_fed_again(tmp_path: Path) -> None:
     content = b'{"prediction_id": "a", "label": "cat"}\n{"prediction_id": "b", "label": "ocelot"}\n'
-    results = parse_body(content, "ndjson", "label", lambda _: SourceRules(MODEL), now=NOW)
+    results = convert_body(read_body(content, "ndjson"), "label", lambda _: SourceRules(MODEL), now=NOW)
     letters = DeadLetters(tmp_path)
     letters.add(results[0].rejected, source="http", model="pets", kind="label", now=NOW)
     again = originals(read_dead_letters(tmp_path)).replace(b"ocelot", b"cat")
-    [result] = parse_body(again, "ndjson", "label", lambda _: SourceRules(MODEL), now=NOW)
+    [result] = convert_body(read_body(again, "ndjson"), "label", lambda _: SourceRules(MODEL), now=NOW)
     assert result.batch is not None
     assert result.batch.column("prediction_id").equals(pa.array(["b"]))
 

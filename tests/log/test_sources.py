@@ -19,7 +19,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.errors import RecordError
-from monitor.log.sources import Parsed, SourceRules, frames, parse_body, read_file
+from monitor.log.conversion import Parsed
+from monitor.log.json_rows import Row
+from monitor.log.roles import SourceRules
+from monitor.log.sources import Alike, Body, RulesOf, alike, convert_alike, convert_body, frames, read_body, read_file
 from monitor.records import EMBEDDING_DIMENSION_KEY, Kind, ModelSchema, describe, label_schema
 from monitor.settings import ModelSettings
 from tests.records_samples import MODEL, predictions
@@ -28,6 +31,10 @@ RULES = SourceRules(MODEL, segments=("region",), version="1")
 PRICE = ModelSchema("price", "regression")
 NOW = 1_790_000_000_000_000
 GOOD = {"prediction_id": "a", "event_time": "2026-01-31T12:00:00Z", "prediction": "cat"}
+
+
+def parse_body(content: bytes, body_format: Any, kind: Kind, rules: RulesOf, *, now: int) -> list[Parsed]:
+    return convert_body(read_body(content, body_format), kind, rules, now=now)
 
 
 def body(rows: Sequence[Any], kind: Kind = "prediction", rules: SourceRules = RULES) -> Parsed:
@@ -471,6 +478,40 @@ def test_every_row_of_any_body_is_taken_or_rejected(rows: list[Any], rules: Sour
     for result in results:
         if result.batch is not None:
             result.batch.validate(full=True)
+
+
+SIMILAR = st.fixed_dictionaries(
+    {"prediction_id": st.sampled_from(["a", "b", " ", 7, 2**60, 1.0]), "prediction": st.sampled_from(["cat", "x", 1])},
+    optional={
+        "event_time": st.sampled_from(["2026-01-31T12:00:00Z", "2026-02-30T12:00:00Z", 5]),
+        "p_cat": st.sampled_from([0.5, 1]),
+        "age": st.sampled_from([1, 1.5, "x", None, True, [1.0]]),
+        "probabilities": st.lists(st.sampled_from([0.5, 0, 1]), min_size=3, max_size=3),
+        "embedding": st.lists(st.sampled_from([1, 0.5, 1e9]), max_size=2),
+    },
+)
+
+
+@given(st.lists(SIMILAR, min_size=1, max_size=8))
+def test_converted_together_every_row_is_what_it_would_be_alone(rows: list[dict[str, Any]]) -> None:
+    shapes: dict[Any, list[Alike]] = {}
+    for row in rows:
+        part = alike(Body([Row(row, 1)], []), "prediction", lambda _: RULES)
+        assert part is not None
+        shapes.setdefault(part.shape, []).append(part)
+    for parts in shapes.values():
+        try:
+            together = convert_alike(parts, now=NOW)
+        except RecordError as error:
+            with pytest.raises(RecordError, match=error.what):
+                convert_alike(parts[:1], now=NOW)
+            continue
+        for part, result in zip(parts, together, strict=True):
+            [alone] = convert_alike([part], now=NOW)
+            assert [row.reason for row in result.rejected] == [row.reason for row in alone.rejected]
+            assert (result.batch is None) == (alone.batch is None)
+            if result.batch is not None:
+                assert result.batch.equals(alone.batch, check_metadata=True)
 
 
 @given(st.binary(max_size=200) | st.text(alphabet='{}[]":,\n\r 01eabc\\u', max_size=80).map(str.encode), KINDS)
