@@ -36,9 +36,7 @@ class Entry:
 _LOOP, _DATA, _LOOK, _SETUP = "The loop", "Records", "Looking", "Setting up"
 
 COMMANDS: Mapping[str, Entry] = {
-    "demo": Entry(
-        "monitor.commands.programs:demo", _LOOP, "The whole loop on real images: train, serve, monitor, drift, recover."
-    ),
+    "demo": Entry("monitor.commands.programs:demo", _LOOP, "The whole loop on real images, from training to recovery."),
     "finetune": Entry(
         "monitor.commands.programs:finetune", _LOOP, "Fine-tune a pretrained network on labelled images."
     ),
@@ -47,13 +45,15 @@ COMMANDS: Mapping[str, Entry] = {
         "monitor.commands.programs:serve", _LOOP, "Serve model archives with TorchServe, every prediction captured."
     ),
     "monitor": Entry("monitor.commands.monitor", _LOOP, "The daemon: ingest, evaluate, answer /metrics."),
-    "predictions": Entry("monitor.commands.predictions", _DATA, "Add predictions from a file."),
-    "labels": Entry("monitor.commands.labels", _DATA, "Add ground truth from a file."),
+    "predictions": Entry("monitor.commands.adding:predictions", _DATA, "Add predictions from a file."),
+    "labels": Entry("monitor.commands.adding:labels", _DATA, "Add ground truth from a file."),
     "evaluate": Entry("monitor.commands.evaluate", _LOOK, "One evaluation now, without a daemon."),
     "status": Entry("monitor.commands.status", _LOOK, "What a running daemon says of its models."),
     "config": Entry("monitor.commands.config", _SETUP, "Check, show or describe the configuration."),
-    "dashboards": Entry("monitor.commands.dashboards", _SETUP, "Write the Grafana dashboards and their provisioning."),
-    "rules": Entry("monitor.commands.rules", _SETUP, "Write the Prometheus alert rules."),
+    "dashboards": Entry(
+        "monitor.commands.exporting:dashboards", _SETUP, "Write the Grafana dashboards and their provisioning."
+    ),
+    "rules": Entry("monitor.commands.exporting:rules", _SETUP, "Write the Prometheus alert rules."),
 }
 
 

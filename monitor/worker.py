@@ -20,11 +20,14 @@ Log = Callable[..., None]
 
 @dataclass(frozen=True)
 class WorkerStatus:
-    """The newest outcome of one model; `report` is None after a failure: old numbers do not stay."""
+    """The newest outcome of one model; `report` is None after a failure: old numbers do not stay.
+
+    `running_seconds`: how long the run under way has taken so far, None if there is none.
+    """
 
     report: CycleReport | None
     record: EvaluationRecord
-    running: bool
+    running_seconds: float | None
 
 
 class ModelWorker:
@@ -91,7 +94,8 @@ class ModelWorker:
         """The newest outcome."""
         with self._lock:
             running = self._thread is not None and self._thread.is_alive()
-            return WorkerStatus(self._report, self._record, running)
+            seconds = max(self._clock() - self._started, 0.0) if running else None
+            return WorkerStatus(self._report, self._record, seconds)
 
     def _run(self, attempt: int) -> None:
         started = self._clock()

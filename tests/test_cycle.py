@@ -52,7 +52,10 @@ class Bench:
             writer.append(batch)
         writer.close()
         progress = ingest(
-            [self.root / "spool"], str(self.root / "log"), future_limit=START + 10**15, set_aside=lambda *_: None
+            [self.root / "spool"],
+            str(self.root / "log"),
+            future_limit=lambda _: START + 10**15,
+            set_aside=lambda *_: None,
         )
         assert progress.errors == []
         with self.state.transaction() as state:

@@ -39,6 +39,8 @@ class Progress:
 
 # (model, reason, rows): keeps what the log cannot take.
 SetAside = Callable[[str, str, pa.Table], None]
+# By model, the largest event time (µs) that is taken.
+FutureLimit = Callable[[str], int]
 
 
 @dataclass
@@ -50,11 +52,11 @@ class _Segment:
     damaged_bytes: int
 
 
-def ingest(roots: Iterable[Path], log_url: str, *, future_limit: int, set_aside: SetAside) -> Progress:
+def ingest(roots: Iterable[Path], log_url: str, *, future_limit: FutureLimit, set_aside: SetAside) -> Progress:
     """Move every sealed segment below `roots` into the log; safe to kill and repeat at any point.
 
     A segment is committed to each table it touches under (writer, number) and removed only after all of them hold it.
-    Event times beyond `future_limit` (µs) are set aside and move nothing. A model whose table cannot be written is
+    Event times beyond `future_limit` are set aside and move nothing. A model whose table cannot be written is
     reported in `errors`, keeps its segments, and does not stop the others.
     """
     progress = Progress()
@@ -81,7 +83,7 @@ def _chunks(found: Iterator[tuple[str, int, Path]]) -> Iterator[list[tuple[str, 
 def _ingest_chunk(
     found: list[tuple[str, int, Path]],
     log_url: str,
-    future_limit: int,
+    future_limit: FutureLimit,
     set_aside: SetAside,
     progress: Progress,
     stuck: set[str],
@@ -125,7 +127,7 @@ def _commit(
     table: TableName,
     segments: list[_Segment],
     log_url: str,
-    future_limit: int,
+    future_limit: FutureLimit,
     set_aside: SetAside,
     progress: Progress,
 ) -> None:
@@ -138,6 +140,7 @@ def _commit(
     if not fresh:
         return
     known = log.schema(table)
+    limit = future_limit(model)
     parts: list[pa.Table] = []
     for segment in fresh:
         for batch in segment.frames[model, table]:
@@ -145,7 +148,7 @@ def _commit(
             for reason, column in refused:
                 set_aside(model, reason, column)
                 progress.rejected[model, reason] += column.num_rows
-            rows, early = _split_future(rows, future_limit)
+            rows, early = _split_future(rows, limit)
             if early.num_rows:
                 set_aside(model, "future_event_time", early)
                 progress.rejected[model, "future_event_time"] += early.num_rows
@@ -162,7 +165,7 @@ def _commit(
         return
     progress.rows[model, table] += data.num_rows
     if table == "predictions":
-        _note_newest(model, fresh, future_limit, progress)
+        _note_newest(model, fresh, limit, progress)
 
 
 def _note_newest(model: str, segments: list[_Segment], future_limit: int, progress: Progress) -> None:

@@ -35,6 +35,8 @@ class RejectReason(StrEnum):
     NOT_FINITE = "not_finite"
     BAD_PROBABILITIES = "bad_probabilities"
     WRONG_TYPE = "wrong_type"
+    COLUMN_TYPE_CHANGED = "column_type_changed"
+    FUTURE_EVENT_TIME = "future_event_time"
 
 
 @dataclass(frozen=True)

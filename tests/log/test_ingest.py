@@ -35,7 +35,9 @@ def spooled(root: Path, *batches: pa.RecordBatch, writer: str = "w") -> None:
 
 
 def run(tmp_path: Path, aside: SetAside | None = None) -> Progress:
-    return ingest([tmp_path / "spool"], str(tmp_path / "log"), future_limit=FAR, set_aside=aside or SetAside())
+    return ingest(
+        [tmp_path / "spool"], str(tmp_path / "log"), future_limit=lambda _: FAR, set_aside=aside or SetAside()
+    )
 
 
 def logged(tmp_path: Path, model: str = "pets", table: str = "predictions") -> list[str]:

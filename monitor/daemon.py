@@ -1,0 +1,253 @@
+"""The daemon: a schedule that ticks ingest and evaluation, an HTTP side, and the text of the last commit.
+
+What lives here: wiring, in one straight line, since its order is its meaning: what is started last is stopped first.
+What must not: what an ingest run or a cycle does, how anything is rendered.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+from apscheduler.executors.pool import ThreadPoolExecutor
+from apscheduler.schedulers.background import BackgroundScheduler
+
+from monitor.export.prometheus import Exposition
+from monitor.export.snapshot import Snapshot
+from monitor.http.app import create_app
+from monitor.http.server import ServerHandle, serve
+from monitor.log.rejection import Rejected
+from monitor.log.roles import SourceRules
+from monitor.logs import log_event
+from monitor.pipeline import NO_MODEL, REJECTED, Pipeline
+from monitor.records import Kind
+from monitor.settings import MonitorSettings
+from monitor.snapshots import model_record, model_snapshot, read_counters, spool_bytes, state_bytes
+from monitor.version import version as trueup_version
+from monitor.window_codec import decode_window, iso, window_record
+from monitor.windows import format_duration, parse_duration
+from monitor.worker import ModelWorker
+
+# A run that is this many deadlines old is not slow but stuck, and its thread cannot be ended: a restart can.
+_STUCK_DEADLINES = 3
+# How long a stop waits for the cycle under way; a cycle that is cut off has not happened.
+_STOP_SECONDS = 60.0
+
+
+class Daemon:
+    """The running monitor. `start` returns when it answers, `stop` when nothing of it is left."""
+
+    def __init__(
+        self,
+        settings: MonitorSettings,
+        *,
+        clock: Callable[[], float] = time.time,
+        log: Callable[..., None] = log_event,
+    ) -> None:
+        self.settings = settings
+        self._clock = clock
+        self._log = log
+        self._pipeline = Pipeline(settings, clock=clock)
+        self._exposition = Exposition(trueup_version())
+        self._publishing = threading.Lock()
+        self._ingested = _IngestRecord()
+        self._workers = {
+            name: ModelWorker(
+                parts.cycle,
+                self._pipeline.state,
+                deadline_seconds=settings.evaluation_deadline_seconds,
+                clock=clock,
+                on_change=self._publish,
+                log=log,
+            )
+            for name, parts in self._pipeline.models.items()
+        }
+        self._scheduler = BackgroundScheduler(
+            timezone=UTC, executors={"default": ThreadPoolExecutor(max_workers=4)}, daemon=True
+        )
+        self._server: ServerHandle | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it answers, once started."""
+        return self._server.url if self._server else ""
+
+    def start(self) -> None:
+        """Listen, then tick. Raises OperatorError where the address cannot be had; then nothing is left running."""
+        try:
+            self._publish()
+            self._server = serve(create_app(self, self.settings.http, clock=self._clock), self.settings.http)
+        except BaseException:
+            self._pipeline.close()
+            raise
+        self._every(self.settings.ingest_interval_seconds, self.ingest, "ingest")
+        self._every(self.settings.evaluation_interval_seconds, self.evaluate, "evaluate")
+        self._scheduler.start()
+        self._log("started", url=self.url, models=list(self._workers), version=trueup_version())
+
+    def stop(self) -> None:
+        """Answer no more, finish what is under way, let go."""
+        if self._server is not None:
+            self._server.stop()
+        if self._scheduler.running:
+            self._scheduler.shutdown(wait=True)
+        deadline = time.monotonic() + min(self.settings.evaluation_deadline_seconds, _STOP_SECONDS)
+        for name, worker in self._workers.items():
+            if not worker.join(max(deadline - time.monotonic(), 0.0)):
+                self._log("an evaluation was cut off", model=name)
+        self._pipeline.close()
+        self._log("stopped")
+
+    def ingest(self) -> None:
+        """One ingest run; a failure is kept, shown and tried again at the next tick."""
+        self._ingested.attempt = self._clock()
+        try:
+            progress = self._pipeline.ingest()
+        except Exception as error:  # a full disk or a locked state must not end the schedule
+            self._ingested.failed(str(error) or type(error).__name__)
+            self._log("ingest failed", error=repr(error))
+            return
+        for error_text in progress.errors:
+            self._log("ingest", error=error_text)
+        if progress.errors:
+            self._ingested.failed(progress.errors[0])
+        else:
+            self._ingested.succeeded(self._clock())
+
+    def evaluate(self) -> None:
+        """Start the evaluation of every model that is not under way; when nothing is evaluated show that too."""
+        for worker in self._workers.values():
+            worker.tick()
+
+    # What the HTTP side asks for.
+
+    def metrics(self) -> bytes:
+        """The exposition text of the last commit."""
+        return self._exposition.get(time.monotonic())
+
+    def health(self) -> tuple[bool, Sequence[str]]:
+        """Whether the process should go on living: nothing is stuck that only a restart ends."""
+        reasons = [] if self._scheduler.running else ["the schedule does not run"]
+        limit = _STUCK_DEADLINES * self.settings.evaluation_deadline_seconds
+        for name, worker in self._workers.items():
+            seconds = worker.status().running_seconds
+            if seconds is not None and seconds > limit:
+                reasons.append(f"the evaluation of {name} has not ended for {format_duration(round(seconds))}")
+        return not reasons, reasons
+
+    def ready(self) -> tuple[bool, Sequence[str]]:
+        """Whether it takes records in and has evaluated; a model that cannot be evaluated is told, and no reason."""
+        waiting = [] if self._ingested.success else [self._ingested.error or "nothing was taken in yet"]
+        failing = []
+        for name, worker in self._workers.items():
+            status = worker.status()
+            if not status.record.attempts:
+                waiting.append(f"model {name}: not evaluated yet")
+            elif status.record.error:
+                failing.append(f"model {name}: {status.record.error}")
+            failing += [f"model {name}: {problem}" for problem in self._pipeline.models[name].problems]
+        return not waiting, [*waiting, *failing]
+
+    def models(self) -> Sequence[Mapping[str, Any]]:
+        """One JSON object for each configured model."""
+        return [
+            model_record(parts, self._workers[name].status(), read_counters(self._pipeline.state, name))
+            for name, parts in self._pipeline.models.items()
+        ]
+
+    def windows(
+        self, model: str, *, version: str | None, window: str | None, maturity: str | None, limit: int
+    ) -> Sequence[Mapping[str, Any]] | None:
+        """Published windows, newest first."""
+        if model not in self._workers:
+            return None
+        seconds = None if window is None else parse_duration(window)
+        with self._pipeline.state.transaction(write=False) as state:
+            stored = state.windows(model, version=version, seconds=seconds, maturity=maturity, newest=limit)
+        return [
+            {**window_record(decode_window(item.result)), "evaluated_at": iso(item.evaluated_at)}
+            for item in reversed(stored)
+        ]
+
+    def source_rules(self, model: str) -> SourceRules | None:
+        """How records of a model are written."""
+        parts = self._pipeline.models.get(model)
+        if parts is None:
+            return None
+        versions = parts.references.versions()
+        return parts.rules(version=versions[0] if len(versions) == 1 else None, source="http")
+
+    def write_batches(self, batches: list[pa.RecordBatch]) -> None:
+        """Put batches into the own spool; durable on return."""
+        self._pipeline.own_spool.write(batches)
+
+    def reject(self, rejected: Sequence[Rejected], *, source: str, model: str, kind: Kind) -> None:
+        """Count rejected records and keep them."""
+        self._pipeline.reject(rejected, source=source, model=model, kind=kind)
+
+    def _every(self, seconds: float, work: Callable[[], None], name: str) -> None:
+        # What is due is a row in the state: a tick that came late is made up by the next one, so none is kept.
+        self._scheduler.add_job(
+            work,
+            "interval",
+            seconds=seconds,
+            id=name,
+            max_instances=1,
+            coalesce=True,
+            misfire_grace_time=None,
+            next_run_time=datetime.now(UTC),
+        )
+
+    def _publish(self) -> None:
+        """Render what is known now; called after every evaluation."""
+        try:
+            with self._publishing:
+                self._exposition.set(self._snapshot(), time.monotonic())
+        except Exception as error:  # an exposition that cannot be made expires, and says so
+            self._log("the metrics could not be rendered", error=repr(error))
+
+    def _snapshot(self) -> Snapshot:
+        state, settings, ingested = self._pipeline.state, self.settings, self._ingested
+        with state.transaction(write=False) as transaction:
+            unknown = transaction.counters(NO_MODEL, REJECTED)
+            damaged = transaction.counters(NO_MODEL, "spool").get("damaged_bytes", 0)
+        return Snapshot(
+            build_version=trueup_version(),
+            rendered_at=self._clock(),
+            evaluation_interval_seconds=settings.evaluation_interval_seconds,
+            models=tuple(
+                model_snapshot(parts, self._workers[name].status(), read_counters(state, name))
+                for name, parts in self._pipeline.models.items()
+            ),
+            state_bytes=state_bytes(settings.state_url),
+            spool_bytes=spool_bytes(settings.spools),
+            spool_damaged_bytes_total=damaged,
+            rejected_total=unknown,
+            ingest_interval_seconds=settings.ingest_interval_seconds,
+            ingest_last_attempt_timestamp_seconds=ingested.attempt,
+            ingest_last_success_timestamp_seconds=ingested.last_success,
+            ingest_success=ingested.success if ingested.attempt else None,
+            ingest_failures_total=ingested.failures,
+        )
+
+
+class _IngestRecord:
+    """How the ingest runs of this process went; seconds since the epoch."""
+
+    def __init__(self) -> None:
+        self.attempt: float | None = None
+        self.last_success: float | None = None
+        self.success = False
+        self.failures = 0
+        self.error: str | None = None
+
+    def succeeded(self, now: float) -> None:
+        self.success, self.error, self.last_success = True, None, now
+
+    def failed(self, error: str) -> None:
+        self.success, self.error = False, error
+        self.failures += 1

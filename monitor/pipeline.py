@@ -1,0 +1,248 @@
+"""The daemon's durable parts put together: state, logs, references, the cycle of every model, and taking records in.
+
+What lives here: opening them, one ingest run, what comes over HTTP or out of files into the own spool. What must not:
+schedules, HTTP, rendering, decisions.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import orjson
+import pyarrow as pa
+
+from monitor.cycle import ModelCycle
+from monitor.errors import OperatorError
+from monitor.log.dead_letters import DeadLetters
+from monitor.log.ingest import Progress, ingest
+from monitor.log.rejection import Rejected, RejectReason
+from monitor.log.roles import SourceRules
+from monitor.log.spool import SpoolSettings, SpoolWriter
+from monitor.log.tables import ModelLog
+from monitor.records import FEATURE_PREFIX, Kind, ModelSchema
+from monitor.references import ReferenceStore
+from monitor.settings import ModelSettings, MonitorSettings
+from monitor.state import State, Transaction, open_state
+from monitor.windows import MICROSECONDS
+
+# Records that name no model we know are counted under this name.
+NO_MODEL = ""
+REJECTED = "rejected"
+
+
+class OwnSpool:
+    """The daemon's own spool: durable before a request is answered. Any thread may call.
+
+    Every process has a writer of its own: a number that was used before would be taken for a repeat.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._lock = threading.Lock()
+        self._writer = SpoolWriter(root, SpoolSettings(fsync="always"))
+
+    def write(self, batches: Sequence[pa.RecordBatch]) -> None:
+        """Append batches; durable on return. Raises SpoolFullError, or OSError as the disk reports it."""
+        with self._lock:
+            for batch in batches:
+                self._writer.append(batch)
+
+    def seal(self) -> None:
+        """Make what was written available to the ingester."""
+        with self._lock:
+            self._writer.seal()
+
+    def close(self) -> None:
+        """Seal what is open and let go."""
+        with self._lock:
+            self._writer.close()
+
+
+@dataclass
+class ModelParts:
+    """What belongs to one configured model."""
+
+    settings: ModelSettings
+    log: ModelLog
+    references: ReferenceStore
+    cycle: ModelCycle
+    _features: dict[str, pa.DataType] = field(default_factory=dict)
+
+    @property
+    def schema(self) -> ModelSchema | None:
+        """Name, task and classes: the configuration's, else the reference's; None while neither is known."""
+        return model_schema(self.settings, self.references)
+
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong with the model's references, for people."""
+        found = list(self.references.problems.values())
+        reference = self.references.any()
+        if reference is not None and reference.schema.model != self.settings.name:
+            found.append(
+                f"its reference is of a model {reference.schema.model!r}: what a server captures goes by that name, "
+                f"and not to {self.settings.name!r}"
+            )
+        return found
+
+    def rules(self, *, version: str | None = None, source: str | None = None) -> SourceRules | None:
+        """How records of the model are written; None where its task and classes are not known."""
+        schema = self.schema
+        if schema is None:
+            return None
+        return SourceRules.of(schema, self.settings, version=version, source=source, features=self._features)
+
+    def learn_features(self) -> None:
+        """Take the types of the features from the log, so that a later record is held to them."""
+        self._features = feature_types(self.log)
+
+
+class Pipeline:
+    """State, logs and cycles of a configuration, held exclusively until `close`."""
+
+    def __init__(self, settings: MonitorSettings, *, clock: Callable[[], float]) -> None:
+        self.settings = settings
+        self._clock = clock
+        self.state: State = open_state(settings.state_url, exclusive=True)
+        try:
+            self.state.acquire(self.now())
+            self.own_spool = OwnSpool(settings.own_spool)
+        except BaseException:
+            self.state.close()
+            raise
+        self.dead_letters = DeadLetters(settings.dead_letters)
+        self.models = {model.name: model_parts(model, settings, self.state) for model in settings.models}
+
+    def now(self) -> int:
+        """Microseconds since the epoch."""
+        return round(self._clock() * MICROSECONDS)
+
+    def ingest(self) -> Progress:
+        """Move what the spools hold into the logs, and remember how far every source is.
+
+        Safe to kill at any point: the log commits a segment once, and a source that was not noted is seen by its panes.
+        """
+        self.own_spool.seal()
+        progress = ingest(
+            self.settings.spools, self.settings.log_url, future_limit=self._future_limit, set_aside=self._set_aside
+        )
+        now = self.now()
+        with self.state.transaction() as state:
+            for (model, source), newest in progress.newest.items():
+                state.note_source(model, source, newest, now)
+            for (model, reason), rows in progress.rejected.items():
+                state.add(model, REJECTED, reason, rows)
+            if progress.damaged_bytes:
+                state.add(NO_MODEL, "spool", "damaged_bytes", progress.damaged_bytes)
+        for parts in self.models.values():
+            parts.learn_features()
+        return progress
+
+    def reject(self, rejected: Sequence[Rejected], *, source: str, model: str, kind: Kind) -> None:
+        """Count rejected records and keep them as dead letters. Raises OSError as the disk reports it."""
+        known = model if model in self.models else NO_MODEL
+        with self.state.transaction() as state:
+            count_rejected(state, known, rejected)
+        self.dead_letters.add(rejected, source=source, model=model, kind=kind, now=self.now())
+
+    def close(self) -> None:
+        """Let go of everything."""
+        self.own_spool.close()
+        self.state.close()
+
+    def _future_limit(self, model: str) -> int:
+        guards = [parts.settings.windows.future_guard_seconds for parts in self.models.values()]
+        parts = self.models.get(model)
+        guard = parts.settings.windows.future_guard_seconds if parts else max(guards)
+        return self.now() + round(guard * MICROSECONDS)
+
+    def _set_aside(self, model: str, reason: str, rows: pa.Table) -> None:
+        self.dead_letters.add(
+            set_aside_rows(reason, rows), source="spool", model=model, kind="prediction", now=self.now()
+        )
+
+
+def model_parts(model: ModelSettings, settings: MonitorSettings, state: State) -> ModelParts:
+    """The parts of one model; its references are looked for at once."""
+    log = ModelLog(settings.log_url, model.name)
+    references = ReferenceStore(model)
+    references.refresh()
+    parts = ModelParts(model, log, references, ModelCycle(model, log, state, references))
+    parts.learn_features()
+    return parts
+
+
+def record_rules(
+    settings: MonitorSettings, model: ModelSettings, *, version: str | None = None, source: str | None = None
+) -> SourceRules:
+    """How records of a model are written, for a command that runs beside the daemon.
+
+    Raises OperatorError where the model's task and classes are known neither from the configuration nor a reference.
+    """
+    references = ReferenceStore(model)
+    references.refresh()
+    known = references.versions()
+    schema = model_schema(model, references)
+    if schema is None:
+        problems = "; ".join(references.problems.values()) or "no reference"
+        raise OperatorError(
+            "the model's task and classes are not known",
+            where=f"model {model.name}",
+            expected="a bundle or a reference, or task and classes in the configuration",
+            got=problems,
+        )
+    features = feature_types(ModelLog(settings.log_url, model.name))
+    only = known[0] if len(known) == 1 else None
+    return SourceRules.of(schema, model, version=version or only, source=source, features=features)
+
+
+def model_schema(settings: ModelSettings, references: ReferenceStore) -> ModelSchema | None:
+    """Name, task and classes: the configuration's, else the reference's; None while neither is known."""
+    if settings.task == "regression" or settings.classes:
+        return ModelSchema(settings.name, settings.task or "classification", settings.classes)
+    reference = references.any()
+    if reference is None:
+        return None
+    return ModelSchema(settings.name, reference.schema.task, reference.schema.classes)
+
+
+def feature_types(log: ModelLog) -> dict[str, pa.DataType]:
+    """Types of the features that the log holds: later records are held to them."""
+    known = log.schema("predictions")
+    features = [] if known is None else [item for item in known if item.name.startswith(FEATURE_PREFIX)]
+    return {item.name.removeprefix(FEATURE_PREFIX): item.type for item in features}
+
+
+def find_model(settings: MonitorSettings, name: str | None) -> ModelSettings:
+    """The model of that name, or the only one; raises OperatorError that lists those there are."""
+    known = {model.name: model for model in settings.models}
+    if name is None and len(known) == 1:
+        return next(iter(known.values()))
+    if name is None:
+        raise OperatorError("which model?", expected=f"--model with one of {', '.join(sorted(known))}")
+    if name not in known:
+        raise OperatorError("no such model in the configuration", expected=", ".join(sorted(known)), got=name)
+    return known[name]
+
+
+def count_rejected(state: Transaction, model: str, rejected: Sequence[Rejected]) -> None:
+    """Add to the model's counters of rejected records, by reason."""
+    counts: dict[str, int] = {}
+    for row in rejected:
+        counts[row.reason.value] = counts.get(row.reason.value, 0) + 1
+    for reason, count in counts.items():
+        state.add(model, REJECTED, reason, count)
+
+
+def set_aside_rows(reason: str, rows: pa.Table) -> list[Rejected]:
+    """Rows of the spool that the log could not take, as rejected records with their values as JSON."""
+    return [
+        Rejected(RejectReason(reason), reason.replace("_", " "), place, orjson.dumps(row, default=_as_text))
+        for place, row in enumerate(rows.to_pylist(), 1)
+    ]
+
+
+def _as_text(value: object) -> str:
+    return value.hex() if isinstance(value, bytes) else str(value)

@@ -1,0 +1,130 @@
+"""What the daemon shows of itself: from the outcome of cycles and the state to the exporter's snapshot and to JSON.
+
+What lives here: the translation, without any decision. What must not: schedules, HTTP, metric names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from monitor.export.snapshot import CheckLimit, ModelSnapshot, ReferenceState, VersionInfo, check_limits
+from monitor.log.spool import OPEN_SUFFIX, SEALED_SUFFIX
+from monitor.pipeline import REJECTED, ModelParts
+from monitor.state import State
+from monitor.statistics.summary import reference_values
+from monitor.window_codec import iso
+from monitor.windows import MICROSECONDS
+from monitor.worker import WorkerStatus
+
+
+@dataclass(frozen=True)
+class Counters:
+    """Counters of one model that only grow, as the state holds them."""
+
+    predictions: Mapping[str, int]
+    labels: Mapping[str, int]
+    rejected: Mapping[str, int]
+    pending_labels: int
+    versions: Mapping[str, str | None]
+
+
+def read_counters(state: State, model: str) -> Counters:
+    """The counters of a model now."""
+    with state.transaction(write=False) as transaction:
+        return Counters(
+            transaction.counters(model, "predictions"),
+            transaction.counters(model, "labels"),
+            transaction.counters(model, REJECTED),
+            transaction.pending_count(model),
+            transaction.versions(model),
+        )
+
+
+def model_snapshot(parts: ModelParts, status: WorkerStatus, counters: Counters) -> ModelSnapshot:
+    """One model as the exporter takes it."""
+    report, record, settings = status.report, status.record, parts.settings
+    schema = parts.schema
+    return ModelSnapshot(
+        model=settings.name,
+        task=schema.task if schema else "",
+        versions=tuple(VersionInfo(name, _reference_state(parts, name)) for name in counters.versions),
+        windows=() if report is None else (*report.rolling, *report.final),
+        predictions_total=counters.predictions,
+        labels_total=counters.labels,
+        rejected_total=counters.rejected,
+        pending_labels=counters.pending_labels,
+        watermark_timestamp_seconds=_seconds(report.watermark) if report else None,
+        last_attempt_timestamp_seconds=_seconds(record.last_attempt or None),
+        last_success_timestamp_seconds=_seconds(record.last_success),
+        success=report is not None,
+        evaluation_duration_seconds=record.duration_seconds,
+        evaluations_total=record.attempts,
+        evaluation_failures_total=record.failures,
+        label_coverage_goal_ratio=settings.labels.final_at_coverage * settings.labels.expected_coverage,
+        label_horizon_seconds=settings.labels.horizon_seconds,
+        limits=tuple(_limits(parts, counters.versions)),
+    )
+
+
+def model_record(parts: ModelParts, status: WorkerStatus, counters: Counters) -> dict[str, Any]:
+    """One model as JSON, its name first: for `/v1/models`, `trueup status` and the page."""
+    report, record, schema = status.report, status.record, parts.schema
+    return {
+        "name": parts.settings.name,
+        "task": schema.task if schema else None,
+        "classes": list(schema.classes) if schema else [],
+        "versions": {name: _reference_state(parts, name) for name in counters.versions},
+        "predictions": sum(counters.predictions.values()),
+        "labels": counters.labels.get("received", 0),
+        "labels_matched": counters.labels.get("matched", 0),
+        "labels_pending": counters.pending_labels,
+        "records_rejected": sum(counters.rejected.values()),
+        "watermark": iso(report.watermark) if report and report.watermark is not None else None,
+        "last_evaluation": iso(record.last_attempt) if record.last_attempt else None,
+        "last_success": iso(record.last_success) if record.last_success else None,
+        "error": record.error,
+        "problems": parts.problems,
+    }
+
+
+def spool_bytes(roots: tuple[Path, ...]) -> int:
+    """Bytes of all segments below the spools, sealed or open."""
+    total = 0
+    for root in roots:
+        for path in root.glob("*/*"):
+            if path.suffix in (OPEN_SUFFIX, SEALED_SUFFIX):
+                try:
+                    total += path.stat().st_size
+                except FileNotFoundError:  # taken in meanwhile
+                    continue
+    return total
+
+
+def state_bytes(url: str) -> int | None:
+    """Bytes of a SQLite state with its write-ahead log; None for other databases."""
+    prefix = "sqlite:///"
+    if not url.startswith(prefix):
+        return None
+    path = Path(url.removeprefix(prefix))
+    files = [path, path.with_name(path.name + "-wal")]
+    return sum(file.stat().st_size for file in files if file.exists())
+
+
+def _reference_state(parts: ModelParts, version: str) -> ReferenceState:
+    return "ok" if parts.references.get(version) is not None else "no_reference"
+
+
+def _limits(parts: ModelParts, versions: Mapping[str, str | None]) -> list[CheckLimit]:
+    limits: list[CheckLimit] = []
+    for version in versions:
+        reference = parts.references.get(version)
+        if reference is not None:
+            limits += check_limits(version, parts.settings.checks, reference_values(reference))
+    return limits
+
+
+def _seconds(microseconds: int | None) -> float | None:
+    return None if microseconds is None else microseconds / MICROSECONDS
