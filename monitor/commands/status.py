@@ -56,8 +56,7 @@ def _get(url: str, token: str | None) -> dict[str, Any]:
             return cast("dict[str, Any]", json.load(response))
     except urllib.error.HTTPError as error:
         if error.code == 503:
-            content = json.load(error)
-            return content
+            return cast("dict[str, Any]", json.load(error))
         hint = "Give a token of scope read: --token or TRUEUP_TOKEN." if error.code in (401, 403) else None
         raise OperatorError("the daemon refused", where=url, got=f"{error.code} {error.reason}", hint=hint) from error
     except (urllib.error.URLError, TimeoutError, ConnectionError, json.JSONDecodeError) as error:
