@@ -18,6 +18,7 @@ import orjson
 
 from monitor.errors import OperatorError
 from monitor.profiles.categorical import CategoricalProfile
+from monitor.profiles.losses import LossLimits
 from monitor.profiles.model_profile import (
     ColumnProfile,
     ColumnSpec,
@@ -69,6 +70,7 @@ def encode_reference(reference: Reference) -> bytes:
             "profile": {"reference": reference.identity, "rows": reference.profile.rows}
             | {"columns": _columns(reference.profile)},
             "outcome": None if reference.outcome is None else _outcome_content(reference.outcome),
+            "losses": None if reference.losses is None else _losses_content(reference.losses),
         }
     )
 
@@ -82,7 +84,9 @@ def decode_reference(data: bytes) -> Reference:
     identity = content["identity"]
     draft = Reference(schema, columns, Profile(identity, 0, {}), None, identity)
     outcome = None if content["outcome"] is None else _outcome(content["outcome"], draft)
-    return Reference(schema, columns, _profile(content["profile"], columns), outcome, identity)
+    # Files written before there were alarms on losses hold none.
+    losses = None if content.get("losses") is None else _losses(content["losses"])
+    return Reference(schema, columns, _profile(content["profile"], columns), outcome, identity, losses)
 
 
 def save_reference(reference: Reference, path: Path) -> None:
@@ -240,6 +244,19 @@ def _outcome(content: dict[str, Any], reference: Reference) -> OutcomeProfile:
         sums = RegressionSums(*floats)
     delays = _numeric(content["delays"], DELAYS)
     return OutcomeProfile(content["reference"], content["rows"], content["unusable"], sums, delays)
+
+
+def _losses_content(losses: LossLimits) -> dict[str, Any]:
+    return {
+        "numbers": np.array([losses.quantiles, losses.limits], dtype=np.float64),
+        "above": np.array(losses.above, dtype=np.int64),
+        "rows": losses.rows,
+    }
+
+
+def _losses(content: dict[str, Any]) -> LossLimits:
+    quantiles, limits = content["numbers"].tolist()
+    return LossLimits(tuple(quantiles), tuple(limits), tuple(content["above"].tolist()), content["rows"])
 
 
 def _spec_content(spec: ColumnSpec) -> dict[str, Any]:

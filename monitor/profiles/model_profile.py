@@ -19,6 +19,7 @@ import pyarrow.compute as pc
 
 from monitor.errors import DefectError, RecordError
 from monitor.profiles.categorical import CategoricalProfile, reference_categories
+from monitor.profiles.losses import LossLimits, loss_limits, row_losses
 from monitor.profiles.numeric import NumericProfile, Standardisation
 from monitor.profiles.outcome import DELAYS, ClassificationSums, OutcomeProfile, RegressionSums
 from monitor.records import FEATURE_PREFIX, ModelSchema
@@ -81,7 +82,8 @@ class Profile:
 class Reference:
     """The profile of labelled held-out data that fixes every cell and scale.
 
-    `identity` is a SHA-256 over everything in it: profiles carry it, and merge with nothing else.
+    `identity` is a SHA-256 over everything in it: profiles carry it, and merge with nothing else. `losses` has the
+    quantiles of its own loss; None without labels (or in a file that is older than they are).
     """
 
     schema: ModelSchema
@@ -89,6 +91,7 @@ class Reference:
     profile: Profile
     outcome: OutcomeProfile | None
     identity: str = field(default="")
+    losses: LossLimits | None = None
 
 
 def build_reference(schema: ModelSchema, table: pa.Table) -> Reference:
@@ -103,11 +106,13 @@ def build_reference(schema: ModelSchema, table: pa.Table) -> Reference:
     identity = _identity(schema, columns, table)
     draft = Reference(schema, columns, Profile(identity, 0, {}), None, identity)
     profile = profile_inputs(draft, table)
-    outcome = None
+    outcome, limits = None, None
     if "label" in table.column_names:
         labelled = table.filter(pc.is_valid(table.column("label")))
         outcome = profile_outcomes(draft, labelled) if labelled.num_rows else None
-    return Reference(schema, columns, profile, outcome, identity)
+        losses = row_losses(schema, labelled)
+        limits = loss_limits(losses) if losses.size else None
+    return Reference(schema, columns, profile, outcome, identity, limits)
 
 
 def profile_inputs(reference: Reference, table: pa.Table) -> Profile:

@@ -19,12 +19,23 @@ import numpy as np
 from scipy.special import betaincinv, gammaln, xlogy
 
 from monitor.errors import DefectError
+from monitor.profiles.losses import LossLimits, count_above, loss_limits
 from monitor.statistics.evidence_counts import CellReference, Counts, EvidenceCounts, Floats
 from monitor.statistics.sequential import Evidence, shiryaev_roberts
 
+__all__ = [
+    "count_above",
+    "loss_reference",
+    "loss_risks",
+    "risk_changed",
+    "risk_counts",
+    "risk_exceeds",
+    "risk_reference",
+    "upper_bound",
+]
+
 # Odds of the risk under the alternatives, against its odds under the null.
 _ODDS = (1.1, 1.2, 1.35, 1.6, 2.2, 4.0, 10.0)
-LOSS_QUANTILES = (0.5, 0.75, 0.9, 0.97)
 
 
 def risk_reference(names: Sequence[str], above: Sequence[int], rows: Sequence[int]) -> CellReference:
@@ -44,26 +55,20 @@ def risk_counts(above: Sequence[int], rows: Sequence[int]) -> Counts:
     return np.stack((happened, total - happened), axis=1).ravel()
 
 
-def count_above(losses: Floats, limits: Sequence[float]) -> tuple[int, ...]:
-    """How many losses are strictly above each limit; NaN counts as above: an undefined loss is not a small one."""
-    values = np.asarray(losses, dtype=np.float64)
-    return tuple(int(np.count_nonzero(~(values <= limit))) for limit in limits)
+def loss_risks(limits: LossLimits, prefix: str = "loss") -> CellReference:
+    """Cells of the risks 'above the reference's own quantile', one per limit, as the reference itself filled them."""
+    names = [f"{prefix} above its {quantile:.0%} quantile" for quantile in limits.quantiles]
+    return risk_reference(names, limits.above, [limits.rows] * len(names))
 
 
 def loss_reference(losses: Floats, prefix: str = "loss") -> tuple[tuple[float, ...], CellReference]:
     """Limits at the reference's own `LOSS_QUANTILES` of a loss, and how many of its losses were above each.
 
-    The limits (and the counts) are stored with the reference: live losses are counted above the same ones. Equal
-    limits (a loss with few values) are kept once. Raises DefectError without finite losses.
+    The limits (and the counts) are stored with the reference: live losses are counted above the same ones. Raises
+    DefectError without finite losses.
     """
-    values = np.asarray(losses, dtype=np.float64)
-    values = values[np.isfinite(values)]
-    if values.size == 0:
-        raise DefectError("a reference without losses has no limits", expected="finite losses")
-    found = {float(np.quantile(values, q, method="higher")): q for q in reversed(LOSS_QUANTILES)}
-    limits = tuple(sorted(found))
-    names = [f"{prefix} above its {found[limit]:.0%} quantile" for limit in limits]
-    return limits, risk_reference(names, count_above(values, limits), [values.size] * len(limits))
+    limits = loss_limits(losses)
+    return limits.limits, loss_risks(limits, prefix)
 
 
 def risk_changed(state: EvidenceCounts, reference: CellReference, design_effect: float = 1.0) -> Evidence:
