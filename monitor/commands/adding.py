@@ -74,6 +74,7 @@ def _add(
     as_json: bool,
 ) -> None:
     from monitor.log.dead_letters import DeadLetters
+    from monitor.log.rejection import Rejected
     from monitor.log.sources import frames, read_file
     from monitor.log.spool import SpoolSettings, SpoolWriter
     from monitor.pipeline import find_model
@@ -83,7 +84,7 @@ def _add(
     rules = _rules(settings, chosen, version, mapping, f"file {file.name}")
     letters = DeadLetters(settings.dead_letters / "files")
     now = round(time.time() * 1e6)
-    accepted, rejected, faults = 0, Counter[str](), list[str]()
+    accepted, rejected, faults = 0, Counter[str](), list[Rejected]()
     writer = SpoolWriter(settings.own_spool, SpoolSettings(fsync="interval"))
     started, told = time.monotonic(), 0.0
     try:
@@ -122,9 +123,11 @@ def _pair(text: str) -> tuple[str, str]:
     return role, column
 
 
-def _count(rows: list[Rejected], rejected: Counter[str], faults: list[str]) -> None:
+def _count(rows: list[Rejected], rejected: Counter[str], faults: list[Rejected]) -> None:
     rejected.update(row.reason.value for row in rows)
-    faults += [row.message for row in rows[: max(_SHOWN_FAULTS - len(faults), 0)]]
+    faults += rows
+    faults.sort(key=lambda row: row.line)
+    del faults[_SHOWN_FAULTS:]
 
 
 def _report(
@@ -133,19 +136,26 @@ def _report(
     model: str,
     accepted: int,
     rejected: Counter[str],
-    faults: list[str],
+    faults: list[Rejected],
     letters: Path,
     as_json: bool,
 ) -> None:
     total = sum(rejected.values())
     if as_json:
         content: dict[str, Any] = {"file": str(file), "model": model, "accepted": accepted, "rejected": total}
-        print_json({**content, "reasons": dict(rejected), "errors": faults, "dead_letters": str(letters)})
+        print_json(
+            {
+                **content,
+                "reasons": dict(rejected),
+                "errors": [row.message for row in faults],
+                "dead_letters": str(letters),
+            }
+        )
     else:
         rows = [("accepted", accepted), *((f"rejected: {reason}", count) for reason, count in rejected.most_common())]
         print_table(f"{kind}s of {model} from {file.name}", ("what", "records"), rows)
         for fault in faults:
-            console(error=True).print(fault)
+            console(error=True).print(fault.message)
         if total:
             console(error=True).print(f"rejected records are kept in {letters}")
     if not accepted and not total:
