@@ -7,13 +7,16 @@ killed cycle has either happened or not.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import chain, islice
+from typing import TypeVar
 
 from monitor import matching
 from monitor.engines.local import event_times, touched_panes
 from monitor.evaluation import evaluate_window, fingerprint
 from monitor.label_join import maturity
-from monitor.log.tables import ModelLog
+from monitor.log.tables import ModelLog, TableName
 from monitor.pane_builder import PaneMerger, input_merger, outcome_merger, rebuild_inputs, rebuild_outcomes
 from monitor.profiles.model_profile import Profile, Reference
 from monitor.profiles.outcome import OutcomeProfile
@@ -31,6 +34,10 @@ from monitor.windows import (
     tumbling_window,
     watermark,
 )
+
+Item = TypeVar("Item")
+# Rebuilt panes that commit together.
+PANES_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -85,12 +92,15 @@ class ModelCycle:
         )
         repeats = matching.repeats_across_panes(self.log, after=predictions_after, until=predictions_until)
         matched_until = self.log.last_sequence("matched")
+        new = self._touched("predictions", predictions_after, predictions_until)
+        truth = self._touched("matched", matched_after, matched_until)
         with self.state.transaction() as state:
-            self._count(state, from_labels, from_predictions, now)
-            dirty = self._dirty_panes(
-                state, (predictions_after, predictions_until), (matched_after, matched_until), repeats, now
-            )
-            self._rebuild(state, dirty)
+            # Panes are a function of the log: those that commit before the cursors move are made again after a kill.
+            dirty = self._dirty_panes(state, new, truth, repeats, now)
+        self._rebuild(dirty)
+        with self.state.transaction() as state:
+            self._count(state, from_labels, from_predictions, new, now)
+            self._note_versions(state, now)
             mark = watermark(self._sources(state, now), self.settings.windows, now)
             published = self._publish(state, dirty, mark, now)
             state.set_cursor(self.settings.name, "predictions", predictions_until)
@@ -98,10 +108,20 @@ class ModelCycle:
             state.set_cursor(self.settings.name, "matched", matched_until)
             return self._report(state, published, mark)
 
+    def _touched(self, table: TableName, after: int, until: int) -> dict[str, dict[int, int]]:
+        return touched_panes(self.log, table, self.settings.windows.pane_seconds, after=after, until=until)
+
     def _count(
-        self, state: Transaction, from_labels: matching.Matching, from_predictions: matching.Matching, now: int
+        self,
+        state: Transaction,
+        from_labels: matching.Matching,
+        from_predictions: matching.Matching,
+        new: dict[str, dict[int, int]],
+        now: int,
     ) -> None:
         name = self.settings.name
+        for version, panes in new.items():
+            state.add(name, "predictions", version, sum(panes.values()))
         state.put_pending(name, from_labels.waiting - from_predictions.matched, now)
         found = from_labels.matched | from_predictions.matched
         state.remove_pending(name, found)
@@ -113,36 +133,41 @@ class ModelCycle:
     def _dirty_panes(
         self,
         state: Transaction,
-        predictions: tuple[int, int],
-        matched: tuple[int, int],
+        new: dict[str, dict[int, int]],
+        truth: dict[str, dict[int, int]],
         repeats: dict[tuple[str, str], tuple[int, tuple[int, ...]]],
         now: int,
     ) -> _Dirty:
         name, seconds = self.settings.name, self.settings.windows.pane_seconds
-        new = touched_panes(self.log, "predictions", seconds, after=predictions[0], until=predictions[1])
-        truth = touched_panes(self.log, "matched", seconds, after=matched[0], until=matched[1])
         dirty = _Dirty(
             {version: set(panes) for version, panes in new.items()},
             {version: set(panes) for version, panes in truth.items()},
         )
-        for version, panes in new.items():
-            state.add(name, "predictions", version, sum(panes.values()))
         state.put_superseded(name, {key: winner for key, (winner, _) in repeats.items()})
         for (version, _), (_, moments) in repeats.items():
             starts = {pane_start(moment, seconds) for moment in moments}
             dirty.inputs.setdefault(version, set()).update(starts)
             dirty.outcomes.setdefault(version, set()).update(starts)
-        known = state.versions(name)
-        for version in {*known, *new}:
+        for version, identity in state.versions(name).items():
             reference = self.references.get(version)
-            identity = reference.identity if reference else None
-            if version not in known or known[version] != identity:
-                state.put_version(name, version, identity, now)
-            if version in known and known[version] != identity and identity is not None:
+            if reference is not None and reference.identity != identity:
                 # Profiles against another reference mean nothing now: rebuild everything this version ever had.
-                state.drop_panes(name, version, identity)
+                state.drop_panes(name, version, reference.identity)
                 self._add_all_panes(dirty, version)
+        for version in new:
+            if version not in state.versions(name):
+                state.put_version(name, version, self._identity(version), now)
         return dirty
+
+    def _identity(self, version: str) -> str | None:
+        reference = self.references.get(version)
+        return reference.identity if reference else None
+
+    def _note_versions(self, state: Transaction, now: int) -> None:
+        """Remember what the panes of every version were profiled against; only now that all of them are."""
+        for version, identity in state.versions(self.settings.name).items():
+            if identity != self._identity(version):
+                state.put_version(self.settings.name, version, self._identity(version), now)
 
     def _add_all_panes(self, dirty: _Dirty, version: str) -> None:
         seconds = self.settings.windows.pane_seconds
@@ -151,17 +176,20 @@ class ModelCycle:
                 starts = {pane_start(moment, seconds) for moment in set(event_times(batch).tolist())}
                 target.setdefault(version, set()).update(starts)
 
-    def _rebuild(self, state: Transaction, dirty: _Dirty) -> None:
-        windows = self.settings.windows
+    def _rebuild(self, dirty: _Dirty) -> None:
+        windows, name = self.settings.windows, self.settings.name
         for version in {*dirty.inputs, *dirty.outcomes}:
             reference = self.references.get(version)
             if reference is None:
                 continue
-            lost = state.superseded(self.settings.name, version)
+            with self.state.transaction(write=False) as state:
+                lost = state.superseded(name, version)
             inputs = rebuild_inputs(self.log, reference, version, dirty.inputs.get(version, set()), windows, lost)
-            state.put_panes(self.settings.name, inputs)
             outcomes = rebuild_outcomes(self.log, reference, version, dirty.outcomes.get(version, set()), windows, lost)
-            state.put_panes(self.settings.name, outcomes)
+            # In parts, so that others get their turn at the state, and a long backlog does not pile up in memory.
+            for part in batched(chain(inputs, outcomes), PANES_AT_ONCE):
+                with self.state.transaction() as state:
+                    state.put_panes(name, part)
 
     def _sources(self, state: Transaction, now: int) -> list[SourceProgress]:
         sources = state.sources(self.settings.name)
@@ -298,3 +326,10 @@ class ModelCycle:
             revision=0,
             rolling=True,
         )
+
+
+def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    """Lists of at most `size` items, in order."""
+    iterator = iter(items)
+    while part := list(islice(iterator, size)):
+        yield part

@@ -26,6 +26,8 @@ from monitor.windows import SourceProgress
 
 PaneKind = Literal["inputs", "outcomes"]
 HEAD = "0001"
+# Execution option of a connection: whether its transactions write.
+_WRITE = "trueup_write"
 
 
 def _table(name: str, *columns: str) -> sa.TableClause:
@@ -108,8 +110,12 @@ class State:
 
     @contextmanager
     def transaction(self, *, write: bool = True) -> Iterator[Transaction]:
-        """One atomic unit; a writing one checks that this process still holds the lease."""
-        with self._engine.begin() as connection:
+        """One atomic unit; a writing one checks that this process still holds the lease.
+
+        A writing one waits for its turn before it reads anything: one that had read already could not wait, since what
+        it read would be old. A reading one sees one state throughout and waits for nobody.
+        """
+        with self._engine.connect().execution_options(**{_WRITE: write}) as connection, connection.begin():
             if write and self.epoch:
                 held = connection.execute(sa.select(_LEASE.c.epoch).where(_LEASE.c.name == "daemon")).scalar()
                 if held != self.epoch:
@@ -121,7 +127,7 @@ class State:
     def acquire(self, now: int) -> None:
         """Take the lease with a new fencing epoch; what an older holder still tries to commit is refused."""
         holder = f"{socket.gethostname()} process {os.getpid()}"
-        with self._engine.begin() as connection:
+        with self._engine.connect().execution_options(**{_WRITE: True}) as connection, connection.begin():
             epoch = connection.execute(sa.select(_LEASE.c.epoch).where(_LEASE.c.name == "daemon")).scalar()
             if epoch is None:
                 connection.execute(sa.insert(_LEASE).values(name="daemon", holder=holder, epoch=1, renewed_at=now))
@@ -426,6 +432,7 @@ def open_state(url: str, *, exclusive: bool = False) -> State:
     engine = sa.create_engine(url, connect_args={"timeout": 60} if path is not None else {})
     if path is not None:
         sa.event.listen(engine, "connect", _configure_sqlite)
+        sa.event.listen(engine, "begin", _begin_sqlite)
     try:
         _migrate(engine, path)
     except sa.exc.DBAPIError as error:
@@ -435,10 +442,17 @@ def open_state(url: str, *, exclusive: bool = False) -> State:
 
 
 def _configure_sqlite(connection: Any, _record: object) -> None:
+    # Python's driver begins on its own only when something is written, and then too late to wait for a turn.
+    connection.isolation_level = None
     cursor = connection.cursor()
     for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=60000"):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    write = connection.get_execution_options().get(_WRITE, True)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
 
 def _lock_beside(path: Path) -> IO[str]:
