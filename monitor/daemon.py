@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,7 +24,7 @@ from monitor.http.server import ServerHandle, serve
 from monitor.log.rejection import Rejected
 from monitor.log.roles import SourceRules
 from monitor.logs import log_event
-from monitor.pipeline import NO_MODEL, REJECTED, Pipeline
+from monitor.pipeline import NO_MODEL, REJECTED, ModelParts, Pipeline
 from monitor.records import Kind
 from monitor.settings import MonitorSettings
 from monitor.snapshots import model_record, model_snapshot, read_counters, spool_bytes, state_bytes
@@ -36,6 +37,18 @@ from monitor.worker import ModelWorker
 _STUCK_DEADLINES = 3
 # How long a stop waits for the cycle under way; a cycle that is cut off has not happened.
 _STOP_SECONDS = 60.0
+# Settings that a running daemon does not change.
+_NEEDS_RESTART = (
+    "log_url",
+    "state_url",
+    "spools",
+    "own_spool",
+    "ingest_interval_seconds",
+    "evaluation_interval_seconds",
+    "evaluation_deadline_seconds",
+    "dead_letters",
+    "retention_seconds",
+)
 
 
 class Daemon:
@@ -55,17 +68,9 @@ class Daemon:
         self._exposition = Exposition(trueup_version())
         self._publishing = threading.Lock()
         self._ingested = _IngestRecord()
-        self._workers = {
-            name: ModelWorker(
-                parts.cycle,
-                self._pipeline.state,
-                deadline_seconds=settings.evaluation_deadline_seconds,
-                clock=clock,
-                on_change=self._publish,
-                log=log,
-            )
-            for name, parts in self._pipeline.models.items()
-        }
+        # Changed in place by a reload: the application holds it.
+        self._token_digests = dict(settings.http.token_digests)
+        self._workers = {name: self._worker(parts) for name, parts in self._pipeline.models.items()}
         self._scheduler = BackgroundScheduler(
             timezone=UTC, executors={"default": ThreadPoolExecutor(max_workers=4)}, daemon=True
         )
@@ -80,7 +85,8 @@ class Daemon:
         """Listen, then tick. Raises OperatorError where the address cannot be had; then nothing is left running."""
         try:
             self._publish()
-            self._server = serve(create_app(self, self.settings.http, clock=self._clock), self.settings.http)
+            http = replace(self.settings.http, token_digests=self._token_digests)
+            self._server = serve(create_app(self, http, clock=self._clock), http)
         except BaseException:
             self._pipeline.close()
             raise
@@ -102,6 +108,30 @@ class Daemon:
         self._pipeline.close()
         self._log("stopped")
 
+    def reload(self, settings: MonitorSettings) -> None:
+        """Take over what changed in the models and the tokens; what else differs needs a restart, and is told.
+
+        A model that changed goes on from its state: windows, cursors and alarms stay.
+        """
+        fixed = [name for name in _NEEDS_RESTART if getattr(settings, name) != getattr(self.settings, name)]
+        if replace(settings.http, token_digests={}) != replace(self.settings.http, token_digests={}):
+            fixed.append("http")
+        changed = self._pipeline.take_over(settings.models)
+        for name in self._workers.keys() - self._pipeline.models.keys():
+            self._workers.pop(name)
+        for name in changed:
+            old = self._workers.get(name)
+            if old is not None:
+                old.join(self.settings.evaluation_deadline_seconds)
+            self._workers[name] = self._worker(self._pipeline.models[name])
+        self._token_digests |= settings.http.token_digests
+        for scope in self._token_digests.keys() - settings.http.token_digests.keys():
+            del self._token_digests[scope]
+        self.settings = replace(self.settings, models=settings.models)
+        self._log("reloaded", models=list(self._workers), changed=changed, needs_restart=fixed)
+        self._publish()
+        self.evaluate()
+
     def ingest(self) -> None:
         """One ingest run; a failure is kept, shown and tried again at the next tick."""
         self._ingested.attempt = self._clock()
@@ -120,7 +150,7 @@ class Daemon:
 
     def evaluate(self) -> None:
         """Start the evaluation of every model that is not under way; when nothing is evaluated show that too."""
-        for worker in self._workers.values():
+        for worker in tuple(self._workers.values()):
             worker.tick()
 
     # What the HTTP side asks for.
@@ -133,7 +163,7 @@ class Daemon:
         """Whether the process should go on living: nothing is stuck that only a restart ends."""
         reasons = [] if self._scheduler.running else ["the schedule does not run"]
         limit = _STUCK_DEADLINES * self.settings.evaluation_deadline_seconds
-        for name, worker in self._workers.items():
+        for name, worker in tuple(self._workers.items()):
             seconds = worker.status().running_seconds
             if seconds is not None and seconds > limit:
                 reasons.append(f"the evaluation of {name} has not ended for {format_duration(round(seconds))}")
@@ -143,7 +173,7 @@ class Daemon:
         """Whether it takes records in and has evaluated; a model that cannot be evaluated is told, and no reason."""
         waiting = [] if self._ingested.success else [self._ingested.error or "nothing was taken in yet"]
         failing = []
-        for name, worker in self._workers.items():
+        for name, worker in tuple(self._workers.items()):
             status = worker.status()
             if not status.record.attempts:
                 waiting.append(f"model {name}: not evaluated yet")
@@ -156,7 +186,8 @@ class Daemon:
         """One JSON object for each configured model."""
         return [
             model_record(parts, self._workers[name].status(), read_counters(self._pipeline.state, name))
-            for name, parts in self._pipeline.models.items()
+            for name, parts in tuple(self._pipeline.models.items())
+            if name in self._workers
         ]
 
     def windows(
@@ -188,6 +219,16 @@ class Daemon:
     def reject(self, rejected: Sequence[Rejected], *, source: str, model: str, kind: Kind) -> None:
         """Count rejected records and keep them."""
         self._pipeline.reject(rejected, source=source, model=model, kind=kind)
+
+    def _worker(self, parts: ModelParts) -> ModelWorker:
+        return ModelWorker(
+            parts.cycle,
+            self._pipeline.state,
+            deadline_seconds=self.settings.evaluation_deadline_seconds,
+            clock=self._clock,
+            on_change=self._publish,
+            log=self._log,
+        )
 
     def _every(self, seconds: float, work: Callable[[], None], name: str) -> None:
         # What is due is a row in the state: a tick that came late is made up by the next one, so none is kept.
@@ -221,7 +262,8 @@ class Daemon:
             evaluation_interval_seconds=settings.evaluation_interval_seconds,
             models=tuple(
                 model_snapshot(parts, self._workers[name].status(), read_counters(state, name))
-                for name, parts in self._pipeline.models.items()
+                for name, parts in tuple(self._pipeline.models.items())
+                if name in self._workers
             ),
             state_bytes=state_bytes(settings.state_url),
             spool_bytes=spool_bytes(settings.spools),

@@ -152,6 +152,18 @@ class Pipeline:
         self.own_spool.close()
         self.state.close()
 
+    def take_over(self, models: Sequence[ModelSettings]) -> list[str]:
+        """Work with these models from now on; returns the names of those that are new or changed, for new workers."""
+        parts = {
+            model.name: self.models[model.name]
+            if model.name in self.models and self.models[model.name].settings == model
+            else model_parts(model, self.settings, self.state)
+            for model in models
+        }
+        changed = [name for name, made in parts.items() if made is not self.models.get(name)]
+        self.models = parts
+        return changed
+
     def _future_limit(self, model: str) -> int:
         guards = [parts.settings.windows.future_guard_seconds for parts in self.models.values()]
         parts = self.models.get(model)

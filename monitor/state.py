@@ -28,6 +28,7 @@ PaneKind = Literal["inputs", "outcomes"]
 HEAD = "0001"
 # Execution option of a connection: whether its transactions write.
 _WRITE = "trueup_write"
+_LOCK_SUFFIX = ".lock"
 
 
 def _table(name: str, *columns: str) -> sa.TableClause:
@@ -456,7 +457,7 @@ def _begin_sqlite(connection: Connection) -> None:
 
 
 def _lock_beside(path: Path) -> IO[str]:
-    name = path.with_name(path.name + ".lock")
+    name = path.with_name(path.name + _LOCK_SUFFIX)
     file = name.open("a+", encoding="utf-8")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -474,6 +475,23 @@ def _lock_beside(path: Path) -> IO[str]:
     file.write(f"{socket.gethostname()} process {os.getpid()}")
     file.flush()
     return file
+
+
+def holder_pid(url: str) -> int | None:
+    """Process that holds the SQLite state at `url` as its daemon; None where there is none or for other databases."""
+    parsed = sa.make_url(url)
+    if parsed.get_backend_name() != "sqlite" or not parsed.database:
+        return None
+    name = Path(parsed.database + _LOCK_SUFFIX)
+    try:
+        with name.open("r", encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return int(file.read().rpartition(" ")[2])
+    except (FileNotFoundError, ValueError):
+        return None
+    return None
 
 
 def _migrate(engine: Engine, path: Path | None) -> None:

@@ -166,3 +166,30 @@ def test_one_round_without_a_daemon_shows_the_windows(tmp_path: Path) -> None:
     windows = json.loads(done.stdout)["windows"]
     assert [window["predictions"] for window in windows if window["window"] == "10s"] == [ROWS]
     assert windows[0]["values"]["accuracy"] == {"reason": "no_labels", "n": 0, "detail": ""}
+
+
+def test_a_reload_takes_over_models_and_keeps_what_is_known(tmp_path: Path) -> None:
+    port = free_port()
+    config = write_config(tmp_path, port)
+    with running_daemon(config, port) as daemon:
+        httpx.post(f"{daemon.url}/v1/predictions", json=Traffic(4).records(), timeout=30)
+        wait_until(lambda: daemon.value("trueup_predictions_total", model="pets") == ROWS, "the predictions are seen")
+        good = config.read_text()
+        config.write_text(good.replace("models:", "modles:"))
+        refused = run_command("reload", "--config", config)
+        assert (refused.returncode, "did you mean 'models'?" in refused.stderr) == (2, True)
+
+        config.write_text(good.replace("models:\n", "models:\n  price: {task: regression}\n").replace("1m", "20s"))
+        assert run_command("reload", "--config", config).returncode == 0
+        wait_until(
+            lambda: daemon.value("trueup_evaluation_success", model="price") == 1.0, "the new model is evaluated"
+        )
+        wait_until(
+            lambda: daemon.value("trueup_window_predictions", model="pets", window="20s") == ROWS,
+            "the changed model has its new window, with what was known",
+        )
+        assert daemon.value("trueup_window_predictions", model="pets", window="1m") is None
+        assert daemon.value("trueup_predictions_total", model="pets") == ROWS
+        assert daemon.stop() == 0
+    nobody = run_command("reload", "--config", config)
+    assert "no daemon of this machine holds the state" in nobody.stderr
