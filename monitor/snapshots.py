@@ -13,7 +13,7 @@ from typing import Any
 from monitor.export.snapshot import CheckLimit, ModelSnapshot, ReferenceState, VersionInfo, check_limits
 from monitor.log.spool import OPEN_SUFFIX, SEALED_SUFFIX
 from monitor.pipeline import REJECTED, ModelParts
-from monitor.state import State
+from monitor.state import State, sqlite_path
 from monitor.statistics.summary import reference_values
 from monitor.window_codec import iso
 from monitor.windows import MICROSECONDS
@@ -105,10 +105,9 @@ def spool_bytes(roots: tuple[Path, ...]) -> int:
 
 def state_bytes(url: str) -> int | None:
     """Bytes of a SQLite state with its write-ahead log; None for other databases."""
-    prefix = "sqlite:///"
-    if not url.startswith(prefix):
+    path = sqlite_path(url)
+    if path is None:
         return None
-    path = Path(url.removeprefix(prefix))
     files = [path, path.with_name(path.name + "-wal")]
     return sum(file.stat().st_size for file in files if file.exists())
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import shutil
 import socket
+import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -26,7 +26,9 @@ from monitor.windows import SourceProgress
 
 PaneKind = Literal["inputs", "outcomes"]
 HEAD = "0001"
-# Execution option of a connection: whether its transactions write.
+# How long a SQLite state that another process has locked is waited for.
+_LOCKED_SECONDS = 60.0
+# Execution option of a transaction that will write.
 _WRITE = "trueup_write"
 _LOCK_SUFFIX = ".lock"
 
@@ -106,6 +108,7 @@ class State:
 
     def __init__(self, engine: Engine, lock: IO[str] | None) -> None:
         self._engine = engine
+        self._writing = engine.execution_options(**{_WRITE: True})
         self._lock = lock
         self.epoch = 0
 
@@ -115,20 +118,37 @@ class State:
 
         A writing one waits for its turn before it reads anything: one that had read already could not wait, since what
         it read would be old. A reading one sees one state throughout and waits for nobody.
+        Raises OperatorError where another daemon took over, or where the database stays locked for too long; nothing
+        is written then.
         """
-        with self._engine.connect().execution_options(**{_WRITE: write}) as connection, connection.begin():
-            if write and self.epoch:
-                held = connection.execute(sa.select(_LEASE.c.epoch).where(_LEASE.c.name == "daemon")).scalar()
-                if held != self.epoch:
-                    raise OperatorError(
-                        "another daemon took over this state", expected=f"epoch {self.epoch}", got=f"epoch {held}"
-                    )
-            yield Transaction(connection)
+        try:
+            with (self._writing if write else self._engine).begin() as connection:
+                if write and self.epoch:
+                    self._check_lease(connection)
+                yield Transaction(connection)
+        except sa.exc.OperationalError as error:
+            if getattr(error.orig, "sqlite_errorname", "").startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+                raise OperatorError(
+                    "the state is locked by another process",
+                    where=str(self._engine.url),
+                    hint="Is a backup or a database browser open on it?",
+                ) from error
+            raise
+
+    def _check_lease(self, connection: Connection) -> None:
+        held = connection.execute(sa.select(_LEASE.c.holder, _LEASE.c.epoch).where(_LEASE.c.name == "daemon")).first()
+        if held is None or held.epoch != self.epoch:
+            raise OperatorError(
+                "another daemon took over this state",
+                where=str(self._engine.url),
+                expected=f"epoch {self.epoch}",
+                got="no lease" if held is None else f"epoch {held.epoch}, held by {held.holder}",
+            )
 
     def acquire(self, now: int) -> None:
         """Take the lease with a new fencing epoch; what an older holder still tries to commit is refused."""
         holder = f"{socket.gethostname()} process {os.getpid()}"
-        with self._engine.connect().execution_options(**{_WRITE: True}) as connection, connection.begin():
+        with self._writing.begin() as connection:
             epoch = connection.execute(sa.select(_LEASE.c.epoch).where(_LEASE.c.name == "daemon")).scalar()
             if epoch is None:
                 connection.execute(sa.insert(_LEASE).values(name="daemon", holder=holder, epoch=1, renewed_at=now))
@@ -422,38 +442,57 @@ def open_state(url: str, *, exclusive: bool = False) -> State:
     """Open (and create or migrate) the state at a SQLAlchemy URL.
 
     `exclusive` is for the daemon: a second one on the same SQLite file is refused and told who holds it. An existing
-    older state is copied beside itself before it is migrated; a newer one is refused.
+    older state is copied beside itself before it is migrated, which also needs that no daemon runs on it; a newer one
+    is refused. A SQLite database that is locked is waited for: 60 s, or what the URL says (`?timeout=5`).
     """
     parsed = sa.make_url(url)
-    path = Path(parsed.database) if parsed.get_backend_name() == "sqlite" and parsed.database else None
+    path = sqlite_path(url)
     lock = None
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = _lock_beside(path) if exclusive else None
-    engine = sa.create_engine(url, connect_args={"timeout": 60} if path is not None else {})
-    if path is not None:
-        sa.event.listen(engine, "connect", _configure_sqlite)
-        sa.event.listen(engine, "begin", _begin_sqlite)
     try:
-        _migrate(engine, path)
-    except sa.exc.DBAPIError as error:
-        engine.dispose()
-        raise OperatorError("the state cannot be opened", where=str(url), got=str(error.orig)) from error
+        engine = _engine(parsed, path)
+        try:
+            _migrate(engine, path, locked=exclusive)
+        except BaseException:
+            engine.dispose()
+            raise
+    except BaseException as error:
+        if lock is not None:
+            lock.close()
+        if isinstance(error, sa.exc.DBAPIError):
+            raise OperatorError("the state cannot be opened", where=str(parsed), got=str(error.orig)) from error
+        raise
     return State(engine, lock)
 
 
-def _configure_sqlite(connection: Any, _record: object) -> None:
-    # Python's driver begins on its own only when something is written, and then too late to wait for a turn.
-    connection.isolation_level = None
-    cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=60000"):
-        cursor.execute(f"PRAGMA {pragma}")
-    cursor.close()
+def sqlite_path(url: str) -> Path | None:
+    """The file of a SQLite state; None for another database."""
+    parsed = sa.make_url(url)
+    return Path(parsed.database) if parsed.get_backend_name() == "sqlite" and parsed.database else None
 
 
-def _begin_sqlite(connection: Connection) -> None:
-    write = connection.get_execution_options().get(_WRITE, True)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+def _engine(url: sa.URL, path: Path | None) -> Engine:
+    if path is None:
+        return sa.create_engine(url)
+    timeout = float(str(url.query.get("timeout", _LOCKED_SECONDS)))
+    engine = sa.create_engine(url.difference_update_query(["timeout"]), connect_args={"timeout": timeout})
+
+    # The driver would begin a transaction at the first write only: reads before it, the lease's epoch among them,
+    # would stand outside, and statements of a migration would commit one by one.
+    @sa.event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: object) -> None:
+        connection.isolation_level = None
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get(_WRITE, False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
 
 
 def _lock_beside(path: Path) -> IO[str]:
@@ -494,7 +533,7 @@ def holder_pid(url: str) -> int | None:
     return None
 
 
-def _migrate(engine: Engine, path: Path | None) -> None:
+def _migrate(engine: Engine, path: Path | None, *, locked: bool) -> None:
     from alembic import command
     from alembic.config import Config
     from alembic.migration import MigrationContext
@@ -515,11 +554,30 @@ def _migrate(engine: Engine, path: Path | None) -> None:
             got=f"schema {current}",
             hint="Upgrade trueup, or restore the backup made before that upgrade",
         )
-    if current is not None and path is not None:
-        shutil.copy2(path, path.with_name(f"{path.name}.before-{script.get_current_head()}"))
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+    # Not below a daemon of the older version that runs on it.
+    lock = _lock_beside(path) if path is not None and current is not None and not locked else None
+    try:
+        if current is not None and path is not None:
+            _back_up(path, path.with_name(f"{path.name}.before-{script.get_current_head()}"))
+        with engine.execution_options(**{_WRITE: True}).begin() as connection:
+            # Somebody else may have done it while this waited for the lock.
+            if MigrationContext.configure(connection).get_current_revision() == current:
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+    finally:
+        if lock is not None:
+            lock.close()
+
+
+def _back_up(path: Path, target: Path) -> None:
+    """A whole copy, what stands in the write-ahead log included; complete or not there."""
+    partial = target.with_name(target.name + ".partial")
+    partial.unlink(missing_ok=True)
+    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(partial)) as copy:
+        source.backup(copy)
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    partial.rename(target)
 
 
 def _matches(table: sa.TableClause, key: Mapping[str, Any]) -> list[sa.ColumnElement[bool]]:

@@ -271,7 +271,7 @@ def _located(url: str, directory: Path) -> str:
 def _located_state(url: str, directory: Path) -> str:
     """A state URL with its SQLite file absolute; other databases as they are."""
     prefix = "sqlite:///"
-    name = url.removeprefix(prefix)
+    name, question, options = url.removeprefix(prefix).partition("?")
     if not url.startswith(prefix) or name in ("", ":memory:"):
         return url
-    return prefix + os.path.normpath(directory / name)
+    return prefix + os.path.normpath(directory / name) + question + options

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from monitor.log.tables import BOOKKEEPING, LogFile, ModelLog, TableName
+from monitor.log.tables import BOOKKEEPING, SEQUENCE, LogFile, ModelLog, TableName
 from monitor.records import PROBABILITY_PREFIX
 from monitor.windows import MICROSECONDS
 
@@ -102,15 +102,15 @@ def unique_predictions(rows: pa.Table, superseded: dict[str, int] | None = None)
     panes.
     """
     rows = _drop_superseded(rows, superseded)
-    split = _split_repeats(rows)
+    split = split_repeats(rows)
     if split is None:
         return rows
     codes, positions = split
     subset = rows.take(pa.array(positions))
     ranks = zip(
         event_times(subset).tolist(),
-        _content_hashes(subset, _output_columns(subset)),
-        _content_hashes(subset, subset.column_names),
+        content_hashes(subset, _output_columns(subset)),
+        content_hashes(subset, subset.column_names),
         strict=True,
     )
     best: dict[int, tuple[tuple[int, bytes, bytes], int]] = {}
@@ -128,13 +128,13 @@ def unique_outcomes(rows: pa.Table, superseded: dict[str, int] | None = None) ->
     (label_time, hash of label).
     """
     rows = _drop_superseded(rows, superseded)
-    split = _split_repeats(rows)
+    split = split_repeats(rows)
     if split is None:
         return rows
     codes, positions = split
     subset = rows.take(pa.array(positions))
-    predictions = zip(event_times(subset).tolist(), _content_hashes(subset, _output_columns(subset)), strict=True)
-    labels = zip(event_times(subset, "label_time").tolist(), _content_hashes(subset, ["label"]), strict=True)
+    predictions = zip(event_times(subset).tolist(), content_hashes(subset, _output_columns(subset)), strict=True)
+    labels = zip(event_times(subset, "label_time").tolist(), content_hashes(subset, ["label"]), strict=True)
     best: dict[int, tuple[tuple[int, bytes], tuple[int, bytes], int]] = {}
     for prediction, label, position in zip(predictions, labels, positions.tolist(), strict=True):
         known = best.get(int(codes[position]))
@@ -164,7 +164,9 @@ def find(
     known = log.schema(table)
     if known is None:
         return None
-    names = ["prediction_id", *(name for name in columns if name in known.names and name != "prediction_id")]
+    known = known.append(pa.field(SEQUENCE, pa.int64()))
+    wanted = ["prediction_id", *(name for name in columns if name in known.names and name != "prediction_id")]
+    names = wanted if until is None or SEQUENCE in wanted else [*wanted, SEQUENCE]
     found: list[pa.Table] = []
     for file in log.files(table, start=start, end=end):
         if not _may_hold(file, ordered):
@@ -172,8 +174,10 @@ def find(
         if until is not None and file.sequence is not None and file.sequence[0] > until:
             continue
         rows = _find_in_file(file, identifiers, names, known)
-        if rows is not None:
-            found.append(rows)
+        if rows is not None and until is not None:
+            rows = rows.filter(pc.less_equal(rows.column(SEQUENCE), until))
+        if rows is not None and rows.num_rows:
+            found.append(rows.select(wanted))
     return pa.concat_tables(found) if found else None
 
 
@@ -226,7 +230,7 @@ def _drop_superseded(rows: pa.Table, superseded: dict[str, int] | None) -> pa.Ta
     return rows.filter(pa.array(~lost)) if lost.any() else rows
 
 
-def _split_repeats(rows: pa.Table) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None:
+def split_repeats(rows: pa.Table) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None:
     """(code of every row's id, positions of rows whose id repeats); None when no id repeats."""
     if rows.num_rows < 2 or pc.count_distinct(rows.column("prediction_id")).as_py() == rows.num_rows:
         return None
@@ -251,7 +255,8 @@ def _output_columns(rows: pa.Table) -> list[str]:
     return [name for name in rows.column_names if name == "prediction" or name.startswith(PROBABILITY_PREFIX)]
 
 
-def _content_hashes(rows: pa.Table, columns: Sequence[str]) -> list[bytes]:
+def content_hashes(rows: pa.Table, columns: Sequence[str]) -> list[bytes]:
+    """A digest of every row over these columns, as the producer sent them."""
     # Only of repeats, which are few; over what the producer sent, not over our bookkeeping.
     names = sorted(name for name in columns if name not in BOOKKEEPING)
     values = [rows.column(name).to_pylist() for name in names]
