@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from monitor.engines.local import content_hashes, event_times, split_repeats
 from monitor.log.tables import SEQUENCE
 
+
 @dataclass
 class Tally:
     """What a cycle found among the rows newer than `predictions_after` and `matched_after`.
