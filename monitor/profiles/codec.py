@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import struct
 import zlib
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import numpy as np
 import orjson
 
 from monitor.errors import OperatorError
+from monitor.profiles import outcome_codec
 from monitor.profiles.categorical import CategoricalProfile
 from monitor.profiles.losses import LossLimits
 from monitor.profiles.model_profile import (
@@ -24,10 +26,10 @@ from monitor.profiles.model_profile import (
     ColumnSpec,
     Profile,
     Reference,
-    empty_outcome,
 )
 from monitor.profiles.numeric import NumericProfile, Standardisation
-from monitor.profiles.outcome import DELAYS, ClassificationSums, OutcomeProfile, RegressionSums
+from monitor.profiles.outcome import DELAYS, ClassificationSums, ErrorCells, OutcomeProfile, RegressionSums
+from monitor.profiles.outcome_builder import Estimators
 from monitor.records import ModelSchema
 
 MAGIC = b"TRUEUPP1"
@@ -37,7 +39,7 @@ _DTYPES = {"<f8", "<i8", "<u4"}
 
 def encode_profile(profile: Profile) -> bytes:
     """Bytes of a drift profile; its cells' meaning stays with the reference."""
-    return _pack({"reference": profile.reference, "rows": profile.rows, "columns": _columns(profile)})
+    return _pack(_profile_content(profile))
 
 
 def decode_profile(data: bytes, reference: Reference) -> Profile:
@@ -67,10 +69,10 @@ def encode_reference(reference: Reference) -> bytes:
             "identity": reference.identity,
             "schema": {"model": schema.model, "task": schema.task, "classes": list(schema.classes)},
             "columns": [_spec_content(spec) for spec in reference.columns],
-            "profile": {"reference": reference.identity, "rows": reference.profile.rows}
-            | {"columns": _columns(reference.profile)},
+            "profile": _profile_content(reference.profile),
             "outcome": None if reference.outcome is None else _outcome_content(reference.outcome),
             "losses": None if reference.losses is None else _losses_content(reference.losses),
+            "estimators": _estimators_content(reference.estimators),
         }
     )
 
@@ -82,11 +84,12 @@ def decode_reference(data: bytes) -> Reference:
     schema = ModelSchema(given["model"], given["task"], tuple(given["classes"]))
     columns = tuple(_spec(item) for item in content["columns"])
     identity = content["identity"]
-    draft = Reference(schema, columns, Profile(identity, 0, {}), None, identity)
+    estimators = _estimators(content["estimators"])
+    draft = Reference(schema, columns, Profile(identity, 0, {}), None, identity, estimators=estimators)
     outcome = None if content["outcome"] is None else _outcome(content["outcome"], draft)
     # Files written before there were alarms on losses hold none.
     losses = None if content.get("losses") is None else _losses(content["losses"])
-    return Reference(schema, columns, _profile(content["profile"], columns), outcome, identity, losses)
+    return replace(draft, profile=_profile(content["profile"], columns), outcome=outcome, losses=losses)
 
 
 def save_reference(reference: Reference, path: Path) -> None:
@@ -173,6 +176,7 @@ def _check_reference(content: dict[str, Any], reference: Reference) -> None:
 
 
 _NUMERIC_COUNTS = ("null", "nan", "positive_infinity", "negative_infinity")
+_ERROR_SUMS = tuple(item.name for item in fields(RegressionSums) if item.name != "residuals")
 _NUMERIC_SUMS = ("total", "absolute", "squares", "minimum", "maximum")
 
 
@@ -185,8 +189,13 @@ def _column_content(column: ColumnProfile) -> dict[str, Any]:
     return {"counts": column.counts, "other": column.other, "null": column.null, "new": dict(column.new)}
 
 
-def _columns(profile: Profile) -> dict[str, Any]:
-    return {name: _column_content(column) for name, column in profile.columns.items()}
+def _profile_content(profile: Profile) -> dict[str, Any]:
+    return {
+        "reference": profile.reference,
+        "rows": profile.rows,
+        "columns": {name: _column_content(column) for name, column in profile.columns.items()},
+        "estimated": outcome_codec.estimated_content(profile.estimated),
+    }
 
 
 def _numeric(content: dict[str, Any], standardisation: Standardisation) -> NumericProfile:
@@ -207,43 +216,55 @@ def _profile(content: dict[str, Any], specs: tuple[ColumnSpec, ...]) -> Profile:
             columns[spec.name] = CategoricalProfile(
                 spec.categories or (), stored["counts"], stored["other"], stored["null"], stored["new"]
             )
-    return Profile(content["reference"], content["rows"], columns)
+    estimated = outcome_codec.estimated_sums(content["estimated"])
+    return Profile(content["reference"], content["rows"], columns, estimated)
 
 
 def _outcome_content(outcome: OutcomeProfile) -> dict[str, Any]:
     sums = outcome.sums
     if isinstance(sums, ClassificationSums):
-        floats = np.array([sums.log_loss, sums.log_loss_squares, sums.brier, sums.brier_squares])
-        content: dict[str, Any] = {
-            "confusion": sums.confusion,
-            "calibration": sums.calibration,
-            "floats": floats,
-            "scored": sums.scored,
-        }
+        content = outcome_codec.classification_content(sums)
     else:
-        content = {"floats": np.array(list(vars(sums).values()))}
+        floats = np.array([getattr(sums, name) for name in _ERROR_SUMS])
+        content = {"floats": floats, "residuals": _column_content(sums.residuals)}
     return {
         "reference": outcome.reference,
         "rows": outcome.rows,
         "unusable": outcome.unusable,
         "sums": content,
         "delays": _column_content(outcome.delays),
+        "reconciled": outcome_codec.reconciled_content(outcome.reconciled),
     }
 
 
 def _outcome(content: dict[str, Any], reference: Reference) -> OutcomeProfile:
     stored = content["sums"]
-    floats = [float(value) for value in stored["floats"]]
     sums: ClassificationSums | RegressionSums
-    if isinstance(empty_outcome(reference).sums, ClassificationSums):
-        loss, loss_squares, brier, brier_squares = floats
-        sums = ClassificationSums(
-            stored["confusion"], loss, loss_squares, brier, brier_squares, stored["calibration"], stored["scored"]
-        )
+    if reference.schema.task == "classification":
+        sums = outcome_codec.classification_sums(stored)
     else:
-        sums = RegressionSums(*floats)
+        residuals = _numeric(stored["residuals"], reference.estimators.errors.residuals)
+        numbers = dict(zip(_ERROR_SUMS, stored["floats"].tolist(), strict=True))
+        sums = RegressionSums(residuals=residuals, **numbers)
     delays = _numeric(content["delays"], DELAYS)
-    return OutcomeProfile(content["reference"], content["rows"], content["unusable"], sums, delays)
+    reconciled = outcome_codec.reconciled_sums(content["reconciled"])
+    return OutcomeProfile(content["reference"], content["rows"], content["unusable"], sums, delays, reconciled)
+
+
+def _estimators_content(estimators: Estimators) -> dict[str, Any]:
+    errors = estimators.errors
+    return {
+        "residuals": _standardisation_content(errors.residuals),
+        "label_centre": np.array([errors.label_centre]),
+        "calibrators": outcome_codec.calibrators_content(estimators.calibrators),
+        "losses": outcome_codec.loss_model_content(estimators.losses),
+    }
+
+
+def _estimators(content: dict[str, Any]) -> Estimators:
+    errors = ErrorCells(_standardisation(content["residuals"]), float(content["label_centre"][0]))
+    calibrators, losses = content["calibrators"], content["losses"]
+    return Estimators(errors, outcome_codec.calibrators(calibrators), outcome_codec.loss_model(losses))
 
 
 def _losses_content(losses: LossLimits) -> dict[str, Any]:
@@ -262,8 +283,7 @@ def _losses(content: dict[str, Any]) -> LossLimits:
 def _spec_content(spec: ColumnSpec) -> dict[str, Any]:
     made: dict[str, Any] = {"name": spec.name, "source": spec.source}
     if spec.standardisation is not None:
-        numbers = np.array([spec.standardisation.centre, spec.standardisation.scale])
-        made["standardisation"] = {"numbers": numbers, "bits": spec.standardisation.bits}
+        made["standardisation"] = _standardisation_content(spec.standardisation)
     else:
         made["categories"] = list(spec.categories or ())
     return made
@@ -271,7 +291,14 @@ def _spec_content(spec: ColumnSpec) -> dict[str, Any]:
 
 def _spec(content: dict[str, Any]) -> ColumnSpec:
     if "standardisation" in content:
-        centre, scale = (float(value) for value in content["standardisation"]["numbers"])
-        bits = content["standardisation"]["bits"]
-        return ColumnSpec(content["name"], content["source"], Standardisation(centre, scale, bits))
+        return ColumnSpec(content["name"], content["source"], _standardisation(content["standardisation"]))
     return ColumnSpec(content["name"], content["source"], categories=tuple(content["categories"]))
+
+
+def _standardisation_content(standardisation: Standardisation) -> dict[str, Any]:
+    return {"numbers": np.array([standardisation.centre, standardisation.scale]), "bits": standardisation.bits}
+
+
+def _standardisation(content: dict[str, Any]) -> Standardisation:
+    centre, scale = (float(value) for value in content["numbers"])
+    return Standardisation(centre, scale, content["bits"])

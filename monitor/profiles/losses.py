@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from monitor.errors import DefectError
-from monitor.profiles.outcome import PROBABILITY_FLOOR
+from monitor.profiles.scores import PROBABILITY_FLOOR
 from monitor.records import ModelSchema
 
 Floats = npt.NDArray[np.float64]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -19,9 +19,19 @@ import pyarrow.compute as pc
 
 from monitor.errors import DefectError, RecordError
 from monitor.profiles.categorical import CategoricalProfile, reference_categories
+from monitor.profiles.estimation import EstimatedClasses, EstimatedLosses
 from monitor.profiles.losses import LossLimits, loss_limits, row_losses
 from monitor.profiles.numeric import NumericProfile, Standardisation
 from monitor.profiles.outcome import DELAYS, ClassificationSums, OutcomeProfile, RegressionSums
+from monitor.profiles.outcome_builder import (
+    Estimators,
+    classification_outcomes,
+    delays,
+    estimated_classes,
+    estimated_losses,
+    fit_estimators,
+    regression_outcomes,
+)
 from monitor.records import FEATURE_PREFIX, ModelSchema
 
 Floats = npt.NDArray[np.float64]
@@ -54,11 +64,15 @@ class ColumnSpec:
 
 @dataclass(frozen=True, eq=False)
 class Profile:
-    """Mergeable summary of predictions: `rows`, and a profile per column present (by log column name)."""
+    """Mergeable summary of predictions: `rows`, and a profile per column present (by log column name).
+
+    `estimated` holds what the reference's estimator expects of them, None where it has none.
+    """
 
     reference: str
     rows: int
     columns: Mapping[str, ColumnProfile]
+    estimated: EstimatedClasses | EstimatedLosses | None = None
 
     @classmethod
     def empty(cls, reference: Reference) -> Profile:
@@ -75,7 +89,9 @@ class Profile:
         for name, column in other.columns.items():
             mine = columns.get(name)
             columns[name] = column if mine is None else mine.merge(column)  # type: ignore[arg-type]
-        return Profile(self.reference, self.rows + other.rows, columns)
+        own, its = self.estimated, other.estimated
+        estimated = its if own is None else own if its is None else own.merge(its)  # type: ignore[arg-type]
+        return Profile(self.reference, self.rows + other.rows, columns, estimated)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +99,8 @@ class Reference:
     """The profile of labelled held-out data that fixes every cell and scale.
 
     `identity` is a SHA-256 over everything in it: profiles carry it, and merge with nothing else. `losses` has the
-    quantiles of its own loss; None without labels (or in a file that is older than they are).
+    quantiles of its own loss; None without labels (or in a file that is older than they are). `estimators` fix the
+    cells of residuals and estimate performance without labels.
     """
 
     schema: ModelSchema
@@ -92,6 +109,7 @@ class Reference:
     outcome: OutcomeProfile | None
     identity: str = field(default="")
     losses: LossLimits | None = None
+    estimators: Estimators = field(default_factory=Estimators)
 
 
 def build_reference(schema: ModelSchema, table: pa.Table) -> Reference:
@@ -103,16 +121,19 @@ def build_reference(schema: ModelSchema, table: pa.Table) -> Reference:
     if table.num_rows == 0:
         raise RecordError("a reference needs rows", where=f"model {schema.model!r}", expected="held-out data", got="0")
     columns = tuple(_specify(schema, table))
-    identity = _identity(schema, columns, table)
-    draft = Reference(schema, columns, Profile(identity, 0, {}), None, identity)
-    profile = profile_inputs(draft, table)
-    outcome, limits = None, None
+    estimators, labelled = Estimators(), None
     if "label" in table.column_names:
         labelled = table.filter(pc.is_valid(table.column("label")))
+        own = tuple(spec.name for spec in columns if spec.source == "column")
+        estimators = fit_estimators(schema, labelled, own)
+    identity = _identity(schema, columns, table, estimators)
+    draft = Reference(schema, columns, Profile(identity, 0, {}), None, identity, estimators=estimators)
+    outcome, limits = None, None
+    if labelled is not None:
         outcome = profile_outcomes(draft, labelled) if labelled.num_rows else None
         losses = row_losses(schema, labelled)
         limits = loss_limits(losses) if losses.size else None
-    return Reference(schema, columns, profile, outcome, identity, limits)
+    return replace(draft, profile=profile_inputs(draft, table), outcome=outcome, losses=limits)
 
 
 def profile_inputs(reference: Reference, table: pa.Table) -> Profile:
@@ -127,27 +148,35 @@ def profile_inputs(reference: Reference, table: pa.Table) -> Profile:
                 columns[spec.name] = NumericProfile.build(values, spec.standardisation, null=null)
         elif spec.name in table.column_names:
             columns[spec.name] = CategoricalProfile.build(table.column(spec.name), spec.categories or ())
-    return Profile(reference.identity, table.num_rows, columns)
+    return Profile(reference.identity, table.num_rows, columns, _estimated(reference, table))
 
 
 def profile_outcomes(reference: Reference, table: pa.Table) -> OutcomeProfile:
     """Outcome profile of joined rows: `prediction`, `p_<class>`, `label`, and `event_time`/`label_time` for delays."""
-    schema = reference.schema
-    sums: ClassificationSums | RegressionSums
+    schema, identity, rows = reference.schema, reference.identity, table.num_rows
     if schema.task == "classification":
-        sums, unusable = _classification(schema, table)
-    else:
-        sums, unusable = _regression(table)
-    return OutcomeProfile(reference.identity, table.num_rows, unusable, sums, _delays(table))
+        sums, reconciled, unusable = classification_outcomes(schema, reference.estimators, table)
+        return OutcomeProfile(identity, rows, unusable, sums, delays(table), reconciled)
+    errors, losses, unusable = regression_outcomes(reference.estimators, table)
+    return OutcomeProfile(identity, rows, unusable, errors, delays(table), losses)
 
 
 def empty_outcome(reference: Reference) -> OutcomeProfile:
     """The identity of merge of outcomes."""
     schema = reference.schema
     sums: ClassificationSums | RegressionSums = (
-        ClassificationSums.empty(len(schema.classes)) if schema.task == "classification" else RegressionSums.empty()
+        ClassificationSums.empty(len(schema.classes))
+        if schema.task == "classification"
+        else RegressionSums.empty(reference.estimators.errors)
     )
     return OutcomeProfile(reference.identity, 0, 0, sums, NumericProfile.empty(DELAYS))
+
+
+def _estimated(reference: Reference, table: pa.Table) -> EstimatedClasses | EstimatedLosses | None:
+    estimators = reference.estimators
+    if estimators.calibrators is not None:
+        return estimated_classes(reference.schema, estimators.calibrators, table)
+    return None if estimators.losses is None else estimated_losses(estimators.losses, table)
 
 
 def _specify(schema: ModelSchema, table: pa.Table) -> list[ColumnSpec]:
@@ -224,40 +253,14 @@ def _probabilities(schema: ModelSchema, table: pa.Table) -> Floats:
     return rows
 
 
-def _classification(schema: ModelSchema, table: pa.Table) -> tuple[ClassificationSums, int]:
-    names = pa.array(schema.classes)
-    label = pc.index_in(table.column("label").cast(pa.string()), value_set=names)
-    predicted = pc.index_in(table.column("prediction").cast(pa.string()), value_set=names)
-    known = np.asarray(pc.is_valid(label).to_numpy()) & np.asarray(pc.is_valid(table.column("prediction")).to_numpy())
-    classes = len(schema.classes)
-    sums = ClassificationSums.build(
-        pc.fill_null(label, 0).to_numpy()[known].astype(np.int64),
-        pc.fill_null(predicted, classes).to_numpy()[known].astype(np.int64),
-        _probabilities(schema, table)[known],
-    )
-    return sums, int((~known).sum())
-
-
-def _regression(table: pa.Table) -> tuple[RegressionSums, int]:
-    label = np.asarray(table.column("label").to_numpy(), dtype=np.float64)
-    predicted = np.asarray(table.column("prediction").to_numpy(), dtype=np.float64)
-    known = np.isfinite(label) & np.isfinite(predicted)
-    return RegressionSums.build(label[known], predicted[known]), int((~known).sum())
-
-
-def _delays(table: pa.Table) -> NumericProfile:
-    if "label_time" not in table.column_names or "event_time" not in table.column_names:
-        return NumericProfile.empty(DELAYS)
-    micros = pc.subtract(table.column("label_time").cast(pa.int64()), table.column("event_time").cast(pa.int64()))
-    return NumericProfile.build(np.asarray(micros.to_numpy(), dtype=np.float64) / 1e6, DELAYS)
-
-
-def _identity(schema: ModelSchema, columns: tuple[ColumnSpec, ...], table: pa.Table) -> str:
+def _identity(schema: ModelSchema, columns: tuple[ColumnSpec, ...], table: pa.Table, estimators: Estimators) -> str:
     digest = hashlib.sha256(json.dumps([schema.model, schema.task, schema.classes], ensure_ascii=True).encode())
     digest.update(repr(columns).encode())
+    digest.update(estimators.digest())
     sink = pa.BufferOutputStream()
     # One chunk and no metadata: the same rows give the same identity however they arrived.
-    plain = table.select([spec.name for spec in columns if spec.name in table.column_names]).combine_chunks()
+    names = [*(spec.name for spec in columns), "label"]
+    plain = table.select([name for name in names if name in table.column_names]).combine_chunks()
     with pa.ipc.new_stream(sink, plain.schema.remove_metadata()) as writer:
         writer.write_table(plain.replace_schema_metadata(None))
     digest.update(sink.getvalue())

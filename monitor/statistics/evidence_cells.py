@@ -117,9 +117,7 @@ def error_counts(outcome: OutcomeProfile) -> tuple[int, int]:
     """Errors and scored rows of a classification outcome; an unknown predicted class is an error."""
     if not isinstance(outcome.sums, ClassificationSums):
         raise DefectError("errors are counted of classes", got=type(outcome.sums).__name__)
-    confusion = outcome.sums.confusion
-    rows = int(confusion.sum())
-    return rows - int(np.trace(confusion)), rows
+    return outcome.sums.rows - outcome.sums.hits, outcome.sums.rows
 
 
 def _count(cells: NumericCells | CategoryCells, profile: ColumnProfile) -> Counts:

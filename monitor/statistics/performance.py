@@ -22,13 +22,11 @@ def classification_statistics(sums: ClassificationSums) -> dict[str, Result]:
     all classes. Macro averages run over classes that were labelled or predicted; balanced accuracy over labelled ones.
     All are absent without labels.
     """
-    n = int(sums.confusion.sum())
+    n = sums.rows
     if n == 0:
         names = ("accuracy", "balanced_accuracy", "precision", "recall", "f1")
         return dict.fromkeys((*names, "cross_entropy", "brier_score", "expected_calibration_error"), _NO_LABELS)
-    hits = np.diagonal(sums.confusion).astype(np.float64)
-    labelled = sums.confusion.sum(axis=1).astype(np.float64)
-    predicted = sums.confusion.sum(axis=0)[: hits.size].astype(np.float64)
+    labelled, predicted, hits = sums.classes[:, :-1].astype(np.float64)
     lower, upper = wilson(float(hits.sum()), n)
     with np.errstate(invalid="ignore", divide="ignore"):
         recall = np.where(labelled > 0, hits / labelled, 0.0)
