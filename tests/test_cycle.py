@@ -17,6 +17,7 @@ from monitor.label_join import LabelSettings
 from monitor.log.ingest import ingest
 from monitor.log.spool import SpoolWriter
 from monitor.log.tables import ModelLog
+from monitor.matching import match_labels
 from monitor.profiles.codec import save_reference
 from monitor.profiles.model_profile import build_reference
 from monitor.records import ModelSchema
@@ -207,6 +208,18 @@ def test_a_label_that_comes_before_its_prediction_waits_for_it(bench: Bench) -> 
     report = bench.run(START + 2 * HOUR)
     assert report.pending_labels == 0
     assert value(report.rolling[0], "accuracy") == pytest.approx(expected(batch, truth)[0], abs=1e-12)
+
+
+def test_a_kill_after_matching_does_not_hide_a_label_from_a_prediction_that_comes_before_the_next_cycle(
+    bench: Bench,
+) -> None:
+    bench.send(predictions(["a"], start=START), labels(["a", "b"], ["cat", "dog"]))
+    # What a cycle does before it is killed: matched rows are in the log, the cursors have not moved.
+    match_labels(bench.cycle.log, after=0, until=bench.cycle.log.last_sequence("labels"))
+    bench.send(predictions(["b"], start=START))
+    report = bench.run(START + 2 * HOUR)
+    assert report.labels_total["matched"] == 2
+    assert [(window.predictions, window.labels) for window in report.rolling] == [(2, 2)]
 
 
 def test_a_label_without_a_prediction_is_an_orphan_after_the_horizon(bench: Bench) -> None:
