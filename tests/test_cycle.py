@@ -255,6 +255,14 @@ def test_repeated_predictions_count_once_and_the_earliest_wins_across_panes(benc
     assert value(rolling, "accuracy") == pytest.approx(expected(early, truth)[0], abs=1e-12)
 
 
+def test_repeats_across_panes_of_a_model_without_any_label_count_once(bench: Bench) -> None:
+    bench.send(predictions(IDS, start=START))
+    bench.run(START + HOUR)
+    bench.send(predictions(IDS, start=START + 20 * MINUTE))
+    [rolling] = bench.run(START + 2 * HOUR).rolling
+    assert rolling.predictions == 100
+
+
 def test_a_version_without_a_reference_is_logged_and_says_so_until_it_gets_one(make: Make, tmp_path: Path) -> None:
     bench = make()
     (tmp_path / "reference.trueup").rename(tmp_path / "later")
