@@ -125,7 +125,6 @@ class Counter:
 
     def __init__(self, pool: Pool, cut: Cut) -> None:
         self.pool, self.layout = pool, cut.layout
-        self.standardisation = {spec.name: spec.standardisation for spec in cut.reference.columns}
         self.offsets, self.cells = cut.layout.reference.offsets, cut.layout.reference.counts.size
         self.kept = {}
         for i, name in enumerate(CATEGORICAL):
@@ -144,13 +143,13 @@ class Counter:
         name = f"f_{COLUMNS[column]}"
         if column >= len(NUMERIC):
             return self.kept[column - len(NUMERIC)][pane.kinds[:, column - len(NUMERIC)]] + self.offsets[column]
-        cells, standardisation = self.layout.cells[name], self.standardisation[name]
+        cells = self.layout.cells[name]
         assert isinstance(cells, NumericCells)
-        assert standardisation is not None
         values = pane.numbers[:, column]
-        order = standardisation.order(standardisation.cells(np.nan_to_num(values)))
-        found = np.searchsorted(cells.cuts, order, side="left")
-        return np.where(np.isnan(values), cells.cuts.size + 1, found) + self.offsets[column]
+        # A value is above every cut that is below it, and above one just below the value that it equals.
+        found = np.searchsorted(cells.cuts.values, values, side="left")
+        found += sum(values == cut for cut in cells.cuts.values[~cells.cuts.above])
+        return np.where(np.isnan(values), cells.cuts.cells, found) + self.offsets[column]
 
     def count(self, pane: Pane) -> npt.NDArray[np.int64]:
         """Rows per cell of any pane."""

@@ -38,6 +38,8 @@ def drift() -> list[Any]:
         ("Mean shift (sd)", "mean_shift_standard_deviations"),
         ("More missing", "missing_difference_ratio"),
         ("New categories", "new_category_ratio"),
+        ("Out of range", "out_of_range_ratio"),
+        ("Chi-square", "chi_square_statistic"),
         ("Values", "column_observations"),
     )
     return [

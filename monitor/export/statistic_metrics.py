@@ -163,6 +163,20 @@ COLUMN_STATISTICS = (
         "Share of missing values less the reference's",
     ),
     Statistic("new_category_ratio", "new_category", "ratio", "ratio", "Share of values the reference never saw"),
+    Statistic(
+        "out_of_range_ratio",
+        "out_of_range",
+        "ratio",
+        "ratio",
+        "Share of values below the reference's smallest or above its largest",
+    ),
+    Statistic(
+        "chi_square_statistic",
+        "chi_square_statistic",
+        "",
+        "score",
+        "Chi-square statistic of the categories, the reference taken as the sample that it is",
+    ),
 )
 
 VALUE_BY_KEY = {statistic.key: statistic for statistic in VALUE_STATISTICS}

@@ -101,7 +101,8 @@ class ModelLog:
                 self._commit(handle, table, data, segments)
             except CommitFailedError:
                 continue
-            self.sync(table)
+            if self.local:
+                self._sync(table)
             return sequence
         raise OperatorError(
             "another process keeps writing to the log", where=self.uri(table), hint="One ingester only."
@@ -265,10 +266,8 @@ class ModelLog:
             writer_properties=_WRITER,
         )
 
-    def sync(self, table: TableName) -> None:
+    def _sync(self, table: TableName) -> None:
         """fsync what the newest commit wrote: delta-rs leaves it to the kernel, and the spool is deleted next."""
-        if not self.local:
-            return
         base = Path(self.uri(table))
         handle = DeltaTable(str(base))
         log = base / "_delta_log"

@@ -20,6 +20,7 @@ import orjson
 from monitor.errors import OperatorError
 from monitor.profiles import outcome_codec
 from monitor.profiles.categorical import CategoricalProfile
+from monitor.profiles.lattice import Standardisation
 from monitor.profiles.losses import LossLimits
 from monitor.profiles.model_profile import (
     ColumnProfile,
@@ -27,7 +28,7 @@ from monitor.profiles.model_profile import (
     Profile,
     Reference,
 )
-from monitor.profiles.numeric import NumericProfile, Standardisation
+from monitor.profiles.numeric import NumericProfile
 from monitor.profiles.outcome import DELAYS, ClassificationSums, ErrorCells, OutcomeProfile, RegressionSums
 from monitor.profiles.outcome_builder import Estimators
 from monitor.records import ModelSchema
@@ -185,7 +186,8 @@ def _column_content(column: ColumnProfile) -> dict[str, Any]:
         numbers = {name: getattr(column, name) for name in _NUMERIC_COUNTS}
         # As raw bytes: JSON has no infinities, and a sum must come back bit for bit.
         sums = np.array([getattr(column, name) for name in _NUMERIC_SUMS])
-        return {"cells": column.cells, "counts": column.counts, "sums": sums, **numbers}
+        marks = np.concatenate((column.below, column.equal))
+        return {"cells": column.cells, "counts": column.counts, "marks": marks, "sums": sums, **numbers}
     return {"counts": column.counts, "other": column.other, "null": column.null, "new": dict(column.new)}
 
 
@@ -201,7 +203,8 @@ def _profile_content(profile: Profile) -> dict[str, Any]:
 def _numeric(content: dict[str, Any], standardisation: Standardisation) -> NumericProfile:
     numbers: dict[str, Any] = {name: content[name] for name in _NUMERIC_COUNTS}
     numbers |= zip(_NUMERIC_SUMS, (float(value) for value in content["sums"]), strict=True)
-    return NumericProfile(standardisation, content["cells"], content["counts"], **numbers)
+    below, equal = np.split(content["marks"], 2)
+    return NumericProfile(standardisation, content["cells"], content["counts"], below, equal, **numbers)
 
 
 def _profile(content: dict[str, Any], specs: tuple[ColumnSpec, ...]) -> Profile:
@@ -296,9 +299,18 @@ def _spec(content: dict[str, Any]) -> ColumnSpec:
 
 
 def _standardisation_content(standardisation: Standardisation) -> dict[str, Any]:
-    return {"numbers": np.array([standardisation.centre, standardisation.scale]), "bits": standardisation.bits}
+    # As raw bytes: every number must come back bit for bit, for cells depend on it.
+    return {
+        "numbers": np.array([standardisation.centre, standardisation.scale]),
+        "axis": standardisation.axis,
+        "refined": np.array(standardisation.refined, dtype=np.int64).reshape(-1, 2),
+        "marks": np.array(standardisation.marks, dtype=np.float64),
+        "deciles": np.array(standardisation.deciles, dtype=np.float64),
+    }
 
 
 def _standardisation(content: dict[str, Any]) -> Standardisation:
-    centre, scale = (float(value) for value in content["numbers"])
-    return Standardisation(centre, scale, content["bits"])
+    centre, scale = content["numbers"].tolist()
+    refined = tuple((cell, bits) for cell, bits in content["refined"].tolist())
+    marks, deciles = (tuple(content[name].tolist()) for name in ("marks", "deciles"))
+    return Standardisation(centre, scale, content["axis"], refined, marks, deciles)

@@ -20,8 +20,9 @@ import pyarrow.compute as pc
 from monitor.errors import DefectError, RecordError
 from monitor.profiles.categorical import CategoricalProfile, reference_categories
 from monitor.profiles.estimation import EstimatedClasses, EstimatedLosses
+from monitor.profiles.lattice import Axis, Standardisation
 from monitor.profiles.losses import LossLimits, loss_limits, row_losses
-from monitor.profiles.numeric import NumericProfile, Standardisation
+from monitor.profiles.numeric import NumericProfile
 from monitor.profiles.outcome import DELAYS, ClassificationSums, OutcomeProfile, RegressionSums
 from monitor.profiles.outcome_builder import (
     Estimators,
@@ -32,22 +33,20 @@ from monitor.profiles.outcome_builder import (
     fit_estimators,
     regression_outcomes,
 )
+from monitor.profiles.standardise import standardise
 from monitor.records import FEATURE_PREFIX, ModelSchema
 
 Floats = npt.NDArray[np.float64]
 ColumnProfile = NumericProfile | CategoricalProfile
-Source = Literal["column", "logit", "entropy", "confidence"]
-
-# Probabilities are compared on the logit, clipped to ±16 (1e-7): near 0 and 1 is where a classifier's drift shows.
-LOGIT_LIMIT = 16.0
+Source = Literal["column", "entropy", "confidence"]
 
 
 @dataclass(frozen=True)
 class ColumnSpec:
     """How one profiled column is made: from which log column, and on which cells.
 
-    `source`: the column itself, the clipped logit of a probability, or the entropy (nats) or top confidence of all
-    probabilities. Exactly one of `standardisation` (numeric) and `categories` is set.
+    `source`: the column itself, or the entropy (nats) or top confidence of all probabilities. Exactly one of
+    `standardisation` (numeric; of probabilities on the clipped logit) and `categories` is set.
     """
 
     name: str
@@ -185,15 +184,14 @@ def _specify(schema: ModelSchema, table: pa.Table) -> list[ColumnSpec]:
     for name in table.column_names:
         if not (name.startswith(FEATURE_PREFIX) or name == "prediction" or name in schema.probability_columns):
             continue
-        source: Source = "logit" if name in schema.probability_columns else "column"
         kind = table.schema.field(name).type
         if pa.types.is_floating(kind) or pa.types.is_integer(kind):
-            specs.append(_numeric_spec(name, source, table, derived))
+            specs.append(_numeric_spec(schema, name, "column", table, derived))
         else:
             specs.append(ColumnSpec(name, "column", categories=_categories(schema, name, table)))
     if schema.task == "classification" and derived is not None:
-        specs += [_numeric_spec("entropy", "entropy", table, derived)]
-        specs += [_numeric_spec("confidence", "confidence", table, derived)]
+        specs += [_numeric_spec(schema, "entropy", "entropy", table, derived)]
+        specs += [_numeric_spec(schema, "confidence", "confidence", table, derived)]
     return specs
 
 
@@ -201,11 +199,15 @@ def _categories(schema: ModelSchema, name: str, table: pa.Table) -> tuple[str, .
     return schema.classes if name == "prediction" else reference_categories(table.column(name))
 
 
-def _numeric_spec(name: str, source: Source, table: pa.Table, derived: Floats | None) -> ColumnSpec:
+def _numeric_spec(
+    schema: ModelSchema, name: str, source: Source, table: pa.Table, derived: Floats | None
+) -> ColumnSpec:
     draft = ColumnSpec(name, source, Standardisation(0.0, 1.0))
     found = _numeric(draft, table, derived)
     values = np.empty(0) if found is None else found[0]
-    return ColumnSpec(name, source, Standardisation.of(np.asarray(values[np.isfinite(values)], dtype=np.float64)))
+    # Near 0 and 1 is where a classifier's drift shows.
+    axis: Axis = "logit" if name in schema.probability_columns else "value"
+    return ColumnSpec(name, source, standardise(values, axis))
 
 
 def _numeric(spec: ColumnSpec, table: pa.Table, derived: Floats | None) -> tuple[Floats, int] | None:
@@ -224,14 +226,7 @@ def _numeric(spec: ColumnSpec, table: pa.Table, derived: Floats | None) -> tuple
     if null == len(column) and not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
         return np.empty(0), null
     present = column.drop_null() if null else column
-    values = np.asarray(present.to_numpy(), dtype=np.float64)
-    return (logit(values) if spec.source == "logit" else values), null
-
-
-def logit(p: Floats) -> Floats:
-    """ln(p / (1 − p)) clipped to ±16; NaN stays NaN."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(np.clip(np.log(p) - np.log1p(-p), -LOGIT_LIMIT, LOGIT_LIMIT), dtype=np.float64)
+    return np.asarray(present.to_numpy(), dtype=np.float64), null
 
 
 def _entropy(p: Floats) -> Floats:

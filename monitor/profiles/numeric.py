@@ -1,10 +1,6 @@
-"""Profile of a numeric column: counts on a float lattice fixed by the reference, and exact sums.
+"""Profile of a numeric column: counts on a float lattice fixed by the reference, exact at its marks, and exact sums.
 
-What lives here: the standardisation, cell arithmetic, build and merge. What must not: statistics, reading of tables.
-
-A value's cell is the top `bits` bits of float32((x − centre) / scale): sign, exponent and the first bits of the
-mantissa. Cells are at most 2^-(bits-9) of a value's distance from the centre wide (1/128 at 16 bits), so no bin edges
-are stored, and every profile of the same standardisation merges.
+What lives here: the profile, its build, merge and order. What must not: statistics, reading of tables.
 """
 
 from __future__ import annotations
@@ -16,68 +12,20 @@ import numpy as np
 import numpy.typing as npt
 
 from monitor.errors import DefectError
+from monitor.profiles.lattice import (
+    COARSE_CELLS,
+    FLOAT32_MAX,
+    NEGATIVE_ZERO,
+    Cells,
+    Floats,
+    Integers,
+    Layout,
+    Standardisation,
+    on_axis,
+)
 
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
-
-_FLOAT32_MAX = float(np.finfo(np.float32).max)
-BASE_BITS = 16
-# Below this many rows sorting the cells beats counting into 65,536 of them.
-_SPARSE_ROWS = 5_000
-# A cell with more than this share of the reference, over differing values, asks for a finer lattice.
-_HEAVY_CELL = 0.005
-_MAXIMUM_BITS = 24
-
-
-@dataclass(frozen=True)
-class Standardisation:
-    """Centre and scale of the lattice, and how many of float32's bits name a cell (16 to 24)."""
-
-    centre: float
-    scale: float
-    bits: int = BASE_BITS
-
-    @classmethod
-    def of(cls, values: Floats) -> Standardisation:
-        """From finite reference values: median; IQR, else p99 − p1, else max |x − median|, else 1."""
-        if values.size == 0:
-            return cls(0.0, 1.0)
-        p01, p25, centre, p75, p99 = np.quantile(values, [0.01, 0.25, 0.5, 0.75, 0.99])
-        for scale in (p75 - p25, p99 - p01, float(np.max(np.abs(values - centre)))):
-            if np.isfinite(scale) and scale > 0:
-                break
-        else:
-            scale = 1.0
-        found = cls(float(centre), float(scale))
-        while found.bits < _MAXIMUM_BITS and _is_too_coarse(values, found):
-            found = cls(found.centre, found.scale, found.bits + 2)
-        return found
-
-    def cells(self, values: Floats) -> npt.NDArray[np.uint32]:
-        """Cell of every finite value, shape as given, uint32 < 2^bits."""
-        standardised = (values - self.centre) / self.scale
-        np.clip(standardised, -_FLOAT32_MAX, _FLOAT32_MAX, out=standardised)
-        standardised += 0.0  # −0.0 becomes 0.0: one value, one cell
-        words = standardised.astype(np.float32).view(np.uint32)
-        return np.right_shift(words, np.uint32(32 - self.bits))
-
-    def edges(self, cells: npt.NDArray[np.uint32]) -> tuple[Floats, Floats]:
-        """Lowest and highest value of each cell, in the column's own units."""
-        shift = np.uint32(32 - self.bits)
-        low = np.left_shift(cells.astype(np.uint32), shift)
-        high = low | np.uint32((1 << int(shift)) - 1)
-        near = np.clip(np.nan_to_num(low.view(np.float32).astype(np.float64), posinf=_FLOAT32_MAX), None, _FLOAT32_MAX)
-        far = high.view(np.float32).astype(np.float64)
-        far = np.where(np.isfinite(far), far, np.copysign(_FLOAT32_MAX, near))
-        a, b = near * self.scale + self.centre, far * self.scale + self.centre
-        return np.minimum(a, b), np.maximum(a, b)
-
-    def order(self, cells: npt.NDArray[np.uint32]) -> Integers:
-        """A key by which cells sort as their values do: negative ones descend with the bits."""
-        sign = np.uint32(1 << (self.bits - 1))
-        negative = (cells & sign) != 0
-        magnitude = (cells & (sign - np.uint32(1))).astype(np.int64)
-        return np.where(negative, -magnitude - 1, magnitude)
+# Values that are counted in one go: their temporaries stay in a core's second-level cache.
+_CHUNK = 1 << 15
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,13 +33,17 @@ class NumericProfile:
     """Mergeable summary of a numeric column.
 
     `cells` (uint32, ascending) and `counts` (int64) hold the finite values; `null`, `nan`, `positive_infinity` and
-    `negative_infinity` count what has no place on the lattice. Sums are about the reference's centre, in float64:
-    `total` Σd, `absolute` Σ|d|, `squares` Σd² with d = x − centre. `minimum`/`maximum` are ±inf for an empty profile.
+    `negative_infinity` count what has no place on the lattice. Of the values in the cell of a mark, `equal` (int64 [M])
+    counts those equal to it, `below` (int64 [M]) those below it and above the mark before it in the same cell. Sums are
+    about the reference's centre, in float64: `total` Σd, `absolute` Σ|d|, `squares` Σd² with d = axis(x) − centre.
+    `minimum`/`maximum` are ±inf for an empty profile.
     """
 
     standardisation: Standardisation
-    cells: npt.NDArray[np.uint32]
+    cells: Cells
     counts: Integers
+    below: Integers
+    equal: Integers
     null: int = 0
     nan: int = 0
     positive_infinity: int = 0
@@ -105,40 +57,15 @@ class NumericProfile:
     @classmethod
     def empty(cls, standardisation: Standardisation) -> NumericProfile:
         """The identity of `merge`."""
-        return cls(standardisation, np.empty(0, np.uint32), np.empty(0, np.int64))
+        marks = np.zeros(len(standardisation.marks), np.int64)
+        return cls(standardisation, np.empty(0, np.uint32), np.empty(0, np.int64), marks, marks)
 
     @classmethod
     def build(cls, values: npt.NDArray[Any], standardisation: Standardisation, *, null: int = 0) -> NumericProfile:
         """Profile of values (any real dtype, nulls already taken out and counted in `null`)."""
-        floats = np.asarray(values, dtype=np.float64)
-        finite = np.isfinite(floats)
-        nan = positive = negative = 0
-        if not finite.all():
-            nan = int(np.isnan(floats).sum())
-            positive = int(np.isposinf(floats).sum())
-            negative = int(np.isneginf(floats).sum())
-            floats = floats[finite]
-        if floats.size == 0:
-            empty = cls.empty(standardisation)
-            return cls(standardisation, empty.cells, empty.counts, null, nan, positive, negative)
-        cells, counts = _count(standardisation.cells(floats), standardisation.bits)
-        with np.errstate(over="ignore"):
-            distance = floats - standardisation.centre
-            squares = float(np.dot(distance, distance))
-            return cls(
-                standardisation,
-                cells,
-                counts,
-                null,
-                nan,
-                positive,
-                negative,
-                float(distance.sum()),
-                float(np.abs(distance).sum()),
-                squares,
-                float(floats.min()),
-                float(floats.max()),
-            )
+        tally = NumericTally(standardisation)
+        tally.add(values, null=null)
+        return tally.profile()
 
     @property
     def finite(self) -> int:
@@ -160,14 +87,16 @@ class NumericProfile:
         if other.standardisation != self.standardisation:
             raise DefectError(
                 "profiles of different references cannot be merged",
-                expected=str(self.standardisation),
-                got=str(other.standardisation),
+                expected=_named(self.standardisation),
+                got=_named(other.standardisation),
             )
         cells, counts = merge_counts(self.cells, self.counts, other.cells, other.counts)
         return NumericProfile(
             self.standardisation,
             cells,
             counts,
+            self.below + other.below,
+            self.equal + other.equal,
             self.null + other.null,
             self.nan + other.nan,
             self.positive_infinity + other.positive_infinity,
@@ -179,15 +108,138 @@ class NumericProfile:
             max(self.maximum, other.maximum),
         )
 
-    def ordered(self) -> tuple[npt.NDArray[np.uint32], Integers]:
-        """Cells and counts from the lowest value to the highest."""
-        order = np.argsort(self.standardisation.order(self.cells), kind="stable")
-        return self.cells[order], self.counts[order]
+    def counts_to_marks(self) -> tuple[Integers, Integers]:
+        """Finite values below each mark, and at most equal to it; exact, int64 [M] each."""
+        standardisation = self.standardisation
+        keys = standardisation.order(self.cells)
+        order = np.argsort(keys, kind="stable")
+        before = np.concatenate(([0], np.cumsum(self.counts[order])))
+        mark_keys = standardisation.order(standardisation.mark_cells)
+        start = before[np.searchsorted(keys[order], mark_keys, side="left")]
+        inside = np.cumsum(self.below + self.equal)
+        layout = standardisation.layout
+        # What the groups of marks before this one hold is in `start` already.
+        earlier = np.repeat(np.concatenate(([0], inside))[layout.group_first], layout.group_size)
+        up_to = start + inside - earlier
+        return up_to - self.equal, up_to
 
 
-def merge_counts(
-    cells_a: npt.NDArray[np.uint32], counts_a: Integers, cells_b: npt.NDArray[np.uint32], counts_b: Integers
-) -> tuple[npt.NDArray[np.uint32], Integers]:
+class NumericTally:
+    """Counts of a numeric column while its values arrive; dense, so that adding a chunk costs no sorting.
+
+    Not safe for several threads: each has its own, and their profiles are merged.
+    """
+
+    def __init__(self, standardisation: Standardisation) -> None:
+        self.standardisation = standardisation
+        layout = standardisation.layout
+        self._layout: Layout = layout
+        # Cells with neither marks nor parts need no second look; most columns' cells are of this kind.
+        self._is_special = layout.special > 0
+        self._coarse = np.zeros(COARSE_CELLS, np.int64)
+        self._parts = np.zeros(layout.parts.size, np.int64)
+        # Values in the cell of a mark: below the mark and equal to it, by turns.
+        self._marks = np.zeros(2 * layout.marks.size, np.int64)
+        self.null = self.nan = self.positive_infinity = self.negative_infinity = 0
+        self._total = self._absolute = self._squares = 0.0
+        self._minimum, self._maximum = float("inf"), float("-inf")
+
+    def add(self, values: npt.NDArray[Any], *, null: int = 0) -> None:
+        """Count values (any real dtype); `null` of them had none and are not among `values`."""
+        self.null += null
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            for start in range(0, len(values), _CHUNK):
+                self._add(np.asarray(values[start : start + _CHUNK], dtype=np.float64))
+
+    def _add(self, values: Floats) -> None:
+        low, high = float(values.min()), float(values.max())
+        if not (np.isfinite(low) and np.isfinite(high)):
+            values = self._take_out_what_is_not_finite(values)
+            if values.size == 0:
+                return
+            low, high = float(values.min()), float(values.max())
+        self._minimum, self._maximum = min(self._minimum, low), max(self._maximum, high)
+        distance = on_axis(values, self.standardisation.axis) - self.standardisation.centre
+        self._total += float(distance.sum())
+        self._squares += float(distance @ distance)
+        self._absolute += float(np.abs(distance).sum())
+        distance /= self.standardisation.scale
+        np.clip(distance, -FLOAT32_MAX, FLOAT32_MAX, out=distance)
+        words = distance.astype(np.float32).view(np.uint32)
+        coarse = (words >> np.uint32(16)).astype(np.intp)
+        self._coarse += np.bincount(coarse, minlength=COARSE_CELLS)
+        second = np.flatnonzero(self._is_special.take(coarse))
+        if second.size:
+            self._look_closer(values[second], words[second], coarse[second])
+
+    def _take_out_what_is_not_finite(self, values: Floats) -> Floats:
+        finite = np.isfinite(values)
+        odd = values[~finite]
+        nan = int(np.isnan(odd).sum())
+        positive = int((odd > 0).sum())
+        self.nan += nan
+        self.positive_infinity += positive
+        self.negative_infinity += odd.size - nan - positive
+        return values[finite]
+
+    def _look_closer(self, values: Floats, words: Cells, coarse: npt.NDArray[np.intp]) -> None:
+        layout = self._layout
+        slot = layout.special.take(coarse).astype(np.intp) - 1
+        group = layout.group.take(slot)
+        if layout.parts.size:
+            split = np.flatnonzero(layout.first_part.take(slot) >= 0)
+            within = (words[split] & np.uint32(0xFFFF)) >> (np.uint32(16) - layout.extra_bits.take(slot[split]))
+            part = layout.first_part.take(slot[split]) + within
+            self._parts += np.bincount(part, minlength=layout.parts.size)
+            group[split] = layout.part_group.take(part)
+            marked = np.flatnonzero(group >= 0)
+            values, group = values[marked], group[marked]
+        if layout.marks.size == 0 or values.size == 0:
+            return
+        mark = layout.group_first.take(group)
+        several = np.flatnonzero(layout.group_size.take(group) > 1)
+        if several.size:
+            # The first mark that is not below the value, or the last of the group.
+            found = np.searchsorted(layout.marks, values[several], side="left")
+            last = mark[several] + layout.group_size.take(group[several]) - 1
+            mark[several] = np.minimum(found, last)
+        limit = layout.marks.take(mark)
+        inside = values <= limit
+        code = 2 * mark[inside] + (values[inside] == limit[inside])
+        self._marks += np.bincount(code, minlength=self._marks.size)
+
+    def profile(self) -> NumericProfile:
+        """The profile of everything added so far."""
+        coarse = self._coarse.copy()
+        coarse[0] += coarse[NEGATIVE_ZERO]
+        coarse[NEGATIVE_ZERO] = 0
+        used_parts = np.flatnonzero(self._parts)
+        coarse[[cell for cell, _ in self.standardisation.refined]] = 0
+        used = np.flatnonzero(coarse)
+        cells = np.concatenate((used.astype(np.uint32) << np.uint32(16), self._layout.parts[used_parts]))
+        counts = np.concatenate((coarse[used], self._parts[used_parts]))
+        if used_parts.size:
+            order = np.argsort(cells, kind="stable")
+            cells, counts = cells[order], counts[order]
+        return NumericProfile(
+            self.standardisation,
+            cells,
+            counts,
+            self._marks[0::2].copy(),
+            self._marks[1::2].copy(),
+            self.null,
+            self.nan,
+            self.positive_infinity,
+            self.negative_infinity,
+            self._total,
+            self._absolute,
+            self._squares,
+            self._minimum,
+            self._maximum,
+        )
+
+
+def merge_counts(cells_a: Cells, counts_a: Integers, cells_b: Cells, counts_b: Integers) -> tuple[Cells, Integers]:
     """Sum of two sparse histograms with ascending cells."""
     if cells_a.size == 0:
         return cells_b, counts_b
@@ -202,20 +254,6 @@ def merge_counts(
     return cells[first], np.add.reduceat(counts, first)
 
 
-def _count(cells: npt.NDArray[np.uint32], bits: int) -> tuple[npt.NDArray[np.uint32], Integers]:
-    if cells.size < _SPARSE_ROWS or bits > BASE_BITS:
-        unique, counts = np.unique(cells, return_counts=True)
-        return unique.astype(np.uint32), counts.astype(np.int64)
-    dense = np.bincount(cells, minlength=1 << bits)
-    used = np.flatnonzero(dense)
-    return used.astype(np.uint32), dense[used].astype(np.int64)
-
-
-def _is_too_coarse(values: Floats, standardisation: Standardisation) -> bool:
-    cells = standardisation.cells(values)
-    unique, counts = np.unique(cells, return_counts=True)
-    for cell in unique[counts > _HEAVY_CELL * values.size]:
-        inside = values[cells == cell]
-        if inside.min() != inside.max():
-            return True
-    return False
+def _named(standardisation: Standardisation) -> str:
+    shown = f"{standardisation.axis} about {standardisation.centre!r} in {standardisation.scale!r}"
+    return f"{shown}, {len(standardisation.refined)} refined cells, {len(standardisation.marks)} marks"

@@ -20,8 +20,10 @@ from monitor.profiles.estimation import (
     ReconciledClasses,
     ReconciledLosses,
 )
-from monitor.profiles.numeric import NumericProfile, Standardisation
+from monitor.profiles.lattice import Standardisation
+from monitor.profiles.numeric import NumericProfile
 from monitor.profiles.scores import PROBABILITY_FLOOR, Cells, ScoreCells
+from monitor.profiles.standardise import standardise
 from monitor.profiles.sums import added
 
 Floats = npt.NDArray[np.float64]
@@ -128,7 +130,7 @@ class ErrorCells:
     @classmethod
     def of(cls, label: Floats, predicted: Floats) -> ErrorCells:
         """From finite labels and predictions of the reference."""
-        return cls(Standardisation.of(predicted - label), float(np.median(label)) if label.size else 0.0)
+        return cls(standardise(predicted - label), float(np.median(label)) if label.size else 0.0)
 
 
 @dataclass(frozen=True, eq=False)

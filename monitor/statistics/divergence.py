@@ -3,15 +3,14 @@
 What lives here: cell probabilities and the distances between them, each with the bound of what the cells leave open.
 What must not: evidence over time, verdicts, reading of rows.
 
-A numeric column is compared on the reference's deciles. An independent computation takes the deciles of the raw values
-of the reference (`np.quantile`), counts both samples between them (equal edges dropped; infinities outermost), adds a
-cell for missing values if either has any, and must agree within `error_bound`: the deciles are known to a lattice
-cell only, so the rows in that cell may belong to either side.
+A numeric column is compared between the deciles of its reference (`partition`). An independent computation takes the
+deciles of the raw values (`np.quantile`), counts both samples between them, equal deciles once, a value that is two or
+more of them by itself, infinities outermost; adds a cell for missing values; leaves out cells that are empty on both
+sides; and must agree: counts between deciles are exact.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,72 +18,45 @@ import numpy.typing as npt
 
 from monitor.profiles.categorical import CategoricalProfile
 from monitor.profiles.numeric import NumericProfile
+from monitor.statistics.atoms import Atoms
+from monitor.statistics.partition import decile_cuts
 from monitor.statistics.result import Absent, Estimate, Reason, Result
 
 Floats = npt.NDArray[np.float64]
 
 # Below this many rows on either side no distance is stated: PSI's null expectation alone is then 0.6.
 MINIMUM_ROWS = 30
-DECILES = 10
 # Pseudo-count that every cell gets in PSI, so that an empty cell is finite and small samples are not overstated.
 PSEUDO_COUNT = 0.5
-
-_Term = Callable[[Floats, Floats], Floats]
+# Below this expected count χ² is not the distribution of Pearson's statistic.
+EXPECTED_COUNT = 5.0
 
 
 @dataclass(frozen=True, eq=False)
 class CellCounts:
-    """Counts of reference and current in the same cells, float64 [B], and how many of each may lie one cell further."""
+    """Counts of reference and current in the same cells, float64 [B]; no cell is empty on both sides."""
 
     reference: Floats
     current: Floats
-    reference_slack: Floats
-    current_slack: Floats
+
+    @classmethod
+    def of(cls, reference: npt.NDArray[np.int64], current: npt.NDArray[np.int64]) -> CellCounts:
+        """From counts in all cells, int64 [≥ B]."""
+        used = (reference > 0) | (current > 0)
+        return cls(reference[used].astype(np.float64), current[used].astype(np.float64))
 
 
 def decile_cells(reference: NumericProfile, current: NumericProfile) -> CellCounts:
-    """Both profiles counted between the reference's deciles, missing values as one more cell if there are any."""
-    cells = np.union1d(reference.cells, current.cells).astype(np.uint32)
-    order = np.argsort(reference.standardisation.order(cells), kind="stable")
-    r = _aligned(cells, reference)[order]
-    c = _aligned(cells, current)[order]
-    cumulative = np.cumsum(r)
-    # Order statistics k and k+1 (from 1) enclose each decile of np.quantile's default definition.
-    position = np.arange(1, DECILES) / DECILES * (reference.finite - 1)
-    low = np.searchsorted(cumulative, np.floor(position) + 1)
-    high = np.searchsorted(cumulative, np.minimum(np.floor(position) + 2, reference.finite))
-    low, first = np.unique(low, return_index=True)
-    high = high[first]
-    # An edge at the very last cell cuts nothing off.
-    keep = low < cells.size - 1
-    low, high = low[keep], high[keep]
-    bins = np.searchsorted(low, np.arange(cells.size), side="left")
-    count = low.size + 1
-    rows: list[Floats] = [np.bincount(bins, weights=w, minlength=count).astype(np.float64) for w in (r, c)]
-    slack: list[Floats] = []
-    for weights in (r, c):
-        total = np.concatenate(([0.0], np.cumsum(weights)))
-        edge = total[high + 1] - total[low]
-        both = np.zeros(count)
-        both[:-1] += edge
-        both[1:] += edge
-        slack.append(both)
-    for row, profile in zip(rows, (reference, current), strict=True):
-        row[0] += profile.negative_infinity
-        row[-1] += profile.positive_infinity
-    if reference.missing or current.missing:
-        rows = [np.append(row, profile.missing) for row, profile in zip(rows, (reference, current), strict=True)]
-        slack = [np.append(item, 0.0) for item in slack]
-    return CellCounts(rows[0], rows[1], slack[0], slack[1])
+    """Both profiles counted between the reference's deciles, missing values as one more cell; exact."""
+    cuts = decile_cuts(reference.standardisation)
+    r, c = (np.append(cuts.count(profile), profile.missing) for profile in (reference, current))
+    return CellCounts.of(r, c)
 
 
 def category_cells(reference: CategoricalProfile, current: CategoricalProfile) -> CellCounts:
-    """Counts per category of the reference, then other, then null; a cell empty on both sides is left out."""
-    r = np.concatenate([reference.counts, [reference.other, reference.null]]).astype(np.float64)
-    c = np.concatenate([current.counts, [current.other, current.null]]).astype(np.float64)
-    used = (r > 0) | (c > 0)
-    nothing = np.zeros(int(used.sum()))
-    return CellCounts(r[used], c[used], nothing, nothing)
+    """Counts per category of the reference, then other, then null."""
+    r, c = (np.append(profile.counts, [profile.other, profile.null]) for profile in (reference, current))
+    return CellCounts.of(r, c)
 
 
 def population_stability_index(cells: CellCounts) -> Result:
@@ -95,11 +67,11 @@ def population_stability_index(cells: CellCounts) -> Result:
     absent = _too_few(cells)
     if absent is not None:
         return absent
-    value, bound = _bounded(cells, _psi_term, PSEUDO_COUNT)
-    n, m = float(cells.current.sum()), float(cells.reference.sum())
-    return Estimate(
-        value, int(n), p_value=_chi_square_tail(value / (1 / n + 1 / m), cells.current.size - 1), error_bound=bound
-    )
+    n, m, size = cells.current.sum(), cells.reference.sum(), cells.current.size
+    c, r = _smoothed(cells.current), _smoothed(cells.reference)
+    value = float(np.sum((c - r) * np.log(c / r)))
+    p_value = _chi_square_tail(value / (1 / n + 1 / m), size - 1)
+    return Estimate(value, int(n), p_value=p_value, error_bound=0.0)
 
 
 def psi_excess(cells: CellCounts) -> Result:
@@ -112,16 +84,37 @@ def psi_excess(cells: CellCounts) -> Result:
     return Estimate(result.value - expected, result.n, p_value=result.p_value, error_bound=result.error_bound)
 
 
+def chi_square(cells: CellCounts) -> Result:
+    """Pearson's statistic of homogeneity of two samples, Σ over cells and samples of (observed − expected)² / expected.
+
+    Expected counts are row total × column total / all rows (a 2 × B table, without continuity correction), so that the
+    reference counts as the sample that it is; 0 to n + m. p-value from χ² with B − 1 degrees of freedom. Cells with an
+    expected count below 5 on either side are pooled, the rarest first (Cochran 1954). Absent below 30 rows a side, and
+    not applicable with a single cell.
+    """
+    absent = _too_few(cells)
+    if absent is not None:
+        return absent
+    r, c = _pooled(cells)
+    n, m = c.sum(), r.sum()
+    if r.size < 2:
+        return Absent(Reason.NOT_APPLICABLE, int(n), "all rows are in one cell")
+    # For two samples the sum has this short form.
+    value = float(np.sum((c * np.sqrt(m / n) - r * np.sqrt(n / m)) ** 2 / (c + r)))
+    return Estimate(value, int(n), p_value=_chi_square_tail(value, r.size - 1), error_bound=0.0)
+
+
 def jensen_shannon_distance(cells: CellCounts) -> Result:
     """√(Jensen–Shannon divergence, base 2) of the cell shares; 0 to 1. Absent below 30 rows a side."""
     absent = _too_few(cells)
     if absent is not None:
         return absent
-    divergence, bound = _bounded(cells, _js_term, 0.0)
-    value = float(np.sqrt(max(divergence, 0.0)))
-    upper = float(np.sqrt(divergence + bound)) - value
-    lower = value - float(np.sqrt(max(divergence - bound, 0.0)))
-    return Estimate(value, int(cells.current.sum()), error_bound=max(upper, lower))
+    c, r = _shares(cells)
+    middle = (c + r) / 2
+    with np.errstate(divide="ignore", invalid="ignore"):
+        terms = [np.where(p > 0, p * np.log2(p / middle), 0.0) for p in (c, r)]
+    divergence = float((terms[0] + terms[1]).sum()) / 2
+    return Estimate(float(np.sqrt(min(max(divergence, 0.0), 1.0))), int(cells.current.sum()), error_bound=0.0)
 
 
 def total_variation_distance(cells: CellCounts) -> Result:
@@ -129,8 +122,8 @@ def total_variation_distance(cells: CellCounts) -> Result:
     absent = _too_few(cells)
     if absent is not None:
         return absent
-    value, bound = _bounded(cells, lambda c, r: np.abs(c - r) / 2, 0.0)
-    return Estimate(value, int(cells.current.sum()), error_bound=bound)
+    c, r = _shares(cells)
+    return Estimate(float(np.abs(c - r).sum()) / 2, int(cells.current.sum()), error_bound=0.0)
 
 
 def hellinger_distance(cells: CellCounts) -> Result:
@@ -138,55 +131,54 @@ def hellinger_distance(cells: CellCounts) -> Result:
     absent = _too_few(cells)
     if absent is not None:
         return absent
-    square, bound = _bounded(cells, lambda c, r: (np.sqrt(c) - np.sqrt(r)) ** 2 / 2, 0.0)
-    value = float(np.sqrt(max(square, 0.0)))
-    upper = float(np.sqrt(square + bound)) - value
-    return Estimate(
-        value, int(cells.current.sum()), error_bound=max(upper, value - float(np.sqrt(max(square - bound, 0))))
-    )
+    c, r = _shares(cells)
+    square = float(((np.sqrt(c) - np.sqrt(r)) ** 2).sum()) / 2
+    return Estimate(float(np.sqrt(square)), int(cells.current.sum()), error_bound=0.0)
 
 
-def kolmogorov_smirnov(reference: NumericProfile, current: NumericProfile) -> Result:
-    """D = sup |F − G| over finite values; 0 to 1. Read at the ends of cells: the exact D is at most `error_bound` more.
+def kolmogorov_smirnov(reference: NumericProfile, current: NumericProfile, both: Atoms) -> Result:
+    """D = sup |F − G| over finite values; 0 to 1. Read at the ends of atoms: the exact D is at most `error_bound` more.
 
     p-value from the asymptotic distribution (Smirnov 1948). Absent below 30 finite values a side.
     """
     n, m = current.finite, reference.finite
     if min(n, m) < MINIMUM_ROWS:
         return Absent(Reason.TOO_FEW_ROWS, n, f"at least {MINIMUM_ROWS} finite values a side")
-    r, c, _ = _distribution(reference, current)
-    f, g = np.cumsum(c), np.cumsum(r)
-    value = float(np.max(np.abs(f - g)))
-    # Inside a cell one sample may come wholly before the other.
-    before_f, before_g = f - c, g - r
-    upper = float(max(np.max(f - before_g), np.max(g - before_f)))
     from scipy.special import kolmogorov
 
-    p = float(kolmogorov(np.sqrt(n * m / (n + m)) * value))
-    return Estimate(value, n, p_value=p, error_bound=max(min(upper, 1.0) - value, 0.0) + 1e-12)
+    c, r = both.current / n, both.reference / m
+    f, g = np.cumsum(c), np.cumsum(r)
+    value = float(np.max(np.abs(f - g)))
+    # Inside a stretch the values of one sample may come wholly before those of the other.
+    further = np.maximum(f - (g - r), g - (f - c))[~both.is_point]
+    most = min(float(further.max(initial=value)), 1.0)
+    p_value = float(kolmogorov(np.sqrt(n * m / (n + m)) * value))
+    return Estimate(value, n, p_value=p_value, error_bound=max(most - value, 0.0))
 
 
-def wasserstein_distance(reference: NumericProfile, current: NumericProfile) -> Result:
+def wasserstein_distance(reference: NumericProfile, current: NumericProfile, both: Atoms) -> Result:
     """W₁ = ∫ |F − G| over finite values, in standard deviations of the reference; ≥ 0.
 
-    Values are taken at the middle of their cells; `error_bound` is half the cells' width weighted by mass. Absent below
+    Values are taken at the middle of their atoms; `error_bound` is half the atoms' width weighted by mass. Absent below
     30 finite values a side and for a constant reference.
     """
-    n = current.finite
-    if min(n, reference.finite) < MINIMUM_ROWS:
+    n, m = current.finite, reference.finite
+    if min(n, m) < MINIMUM_ROWS:
         return Absent(Reason.TOO_FEW_ROWS, n, f"at least {MINIMUM_ROWS} finite values a side")
     deviation = standard_deviation(reference)
     if deviation <= 0:
         return Absent(Reason.REFERENCE_CONSTANT, n)
-    r, c, cells = _distribution(reference, current)
-    low, high = reference.standardisation.edges(cells)
-    floor = min(reference.minimum, current.minimum)
-    ceiling = max(reference.maximum, current.maximum)
-    low, high = np.clip(low, floor, ceiling), np.clip(high, floor, ceiling)
-    middle = low / 2 + high / 2
-    gaps = np.abs(np.cumsum(c) - np.cumsum(r))[:-1]
-    value = float(np.dot(gaps, np.diff(middle))) / deviation
-    bound = float(np.dot(r + c, (high - low) / 2)) / deviation
+    standardisation = reference.standardisation
+    ends = np.array([min(reference.minimum, current.minimum), max(reference.maximum, current.maximum)])
+    floor, ceiling = standardisation.exact_positions(ends)
+    low, high = np.clip(both.low, floor, ceiling), np.clip(both.high, floor, ceiling)
+    c, r = both.current / n, both.reference / m
+    unit = standardisation.scale / deviation
+    with np.errstate(over="ignore", invalid="ignore"):
+        middle = low / 2 + high / 2
+        gaps = np.abs(np.cumsum(c) - np.cumsum(r))[:-1]
+        value = float(np.dot(gaps, np.diff(middle))) * unit
+        bound = float(np.dot(r + c, (high - low) / 2)) * unit
     if not np.isfinite(value) or not np.isfinite(bound):
         return Absent(Reason.OVERFLOW, n)
     return Estimate(value, n, error_bound=bound)
@@ -207,13 +199,36 @@ def mean_shift(reference: NumericProfile, current: NumericProfile) -> Result:
     return Estimate(value, n) if np.isfinite(value) else Absent(Reason.OVERFLOW, n)
 
 
+def out_of_range_ratio(reference: NumericProfile, current: NumericProfile) -> Result:
+    """Share of values (null and NaN left out) below the reference's minimum or above its maximum; 0 to 1.
+
+    Infinities count. Absent without values, and where the reference has no finite value.
+    """
+    values = current.rows - current.missing
+    if not values:
+        return Absent(Reason.NO_ROWS)
+    if not reference.finite:
+        return Absent(Reason.REFERENCE_EMPTY, values)
+    below, up_to = current.counts_to_marks()
+    inside = int(up_to[-1] - below[0])
+    return Estimate((values - inside) / values, values, error_bound=0.0)
+
+
 def missing_rate_difference(
     reference: NumericProfile | CategoricalProfile, current: NumericProfile | CategoricalProfile
 ) -> Result:
-    """Share of missing values (null, NaN) now less that of the reference; −1 to 1. Absent without rows."""
+    """Share of missing values (null, NaN) now less that of the reference; −1 to 1. Absent without rows.
+
+    p-value of equal rates from the score test of two proportions; None where neither has a missing value.
+    """
     if not current.rows or not reference.rows:
         return Absent(Reason.NO_ROWS)
-    return Estimate(current.missing / current.rows - reference.missing / reference.rows, current.rows)
+    n, m = current.rows, reference.rows
+    difference = current.missing / n - reference.missing / m
+    pooled = (current.missing + reference.missing) / (n + m)
+    variance = pooled * (1 - pooled) * (1 / n + 1 / m)
+    p_value = None if variance <= 0 else _normal_tails(difference / np.sqrt(variance))
+    return Estimate(difference, n, p_value=p_value, error_bound=0.0)
 
 
 def new_category_ratio(current: CategoricalProfile) -> Result:
@@ -240,58 +255,36 @@ def _too_few(cells: CellCounts) -> Absent | None:
     return None
 
 
-def _bounded(cells: CellCounts, term: _Term, pseudo: float) -> tuple[float, float]:
-    """Σ term(c, r) and how far it may be off, by the extremes of every cell's term over its slack.
-
-    All terms used are jointly convex and 0 exactly where c = r: over a box the largest value is at a corner, the
-    smallest is 0 where the intervals overlap and otherwise at the corner where they are nearest.
-    """
-    size = cells.current.size
-    n, m = cells.current.sum() + pseudo * size, cells.reference.sum() + pseudo * size
-
-    def shares(counts: Floats, total: float) -> Floats:
-        return (np.maximum(counts, 0.0) + pseudo) / total
-
-    c, r = shares(cells.current, n), shares(cells.reference, m)
-    c_low, c_high = shares(cells.current - cells.current_slack, n), shares(cells.current + cells.current_slack, n)
-    r_low = shares(cells.reference - cells.reference_slack, m)
-    r_high = shares(cells.reference + cells.reference_slack, m)
-    value = term(c, r)
-    corners = np.stack([term(a, b) for a in (c_low, c_high) for b in (r_low, r_high)])
-    overlap = (c_low <= r_high) & (r_low <= c_high)
-    nearest = np.where(overlap, 0.0, np.minimum(term(c_low, r_high), term(c_high, r_low)))
-    bound = float(np.sum(np.maximum(corners.max(axis=0) - value, value - nearest)))
-    exact = not (cells.current_slack.any() or cells.reference_slack.any())
-    return float(value.sum()), 0.0 if exact else bound + 1e-12
+def _shares(cells: CellCounts) -> tuple[Floats, Floats]:
+    return cells.current / cells.current.sum(), cells.reference / cells.reference.sum()
 
 
-def _psi_term(c: Floats, r: Floats) -> Floats:
-    return (c - r) * np.log(c / r)
+def _smoothed(counts: Floats) -> Floats:
+    return np.asarray((counts + PSEUDO_COUNT) / (counts.sum() + PSEUDO_COUNT * counts.size))
 
 
-def _js_term(c: Floats, r: Floats) -> Floats:
-    middle = (c + r) / 2
-    with np.errstate(divide="ignore", invalid="ignore"):
-        terms = [np.where(p > 0, p * np.log2(p / middle), 0.0) for p in (c, r)]
-    return (terms[0] + terms[1]) / 2
+def _pooled(cells: CellCounts) -> tuple[Floats, Floats]:
+    """Reference and current counts with the rarest cells pooled until every expected count is 5 or more."""
+    both = cells.reference + cells.current
+    order = np.argsort(both, kind="stable")
+    r, c = cells.reference[order], cells.current[order]
+    share = min(c.sum(), r.sum()) / both.sum()
+    small = int(np.searchsorted(both[order] * share, EXPECTED_COUNT))
+    if small == 0:
+        return r, c
+    # The pool itself must be large enough; then one more cell joins it.
+    while small < r.size and both[order][:small].sum() * share < EXPECTED_COUNT:
+        small += 1
+    return np.append(r[small:], r[:small].sum()), np.append(c[small:], c[:small].sum())
+
+
+def _normal_tails(z: float) -> float:
+    from scipy.special import ndtr
+
+    return float(2 * ndtr(-abs(z)))
 
 
 def _chi_square_tail(value: float, degrees: int) -> float | None:
     from scipy.special import chdtrc
 
     return float(chdtrc(degrees, value)) if degrees > 0 else None
-
-
-def _aligned(cells: npt.NDArray[np.uint32], profile: NumericProfile) -> Floats:
-    counts = np.zeros(cells.size)
-    counts[np.searchsorted(cells, profile.cells)] = profile.counts
-    return counts
-
-
-def _distribution(reference: NumericProfile, current: NumericProfile) -> tuple[Floats, Floats, npt.NDArray[np.uint32]]:
-    """Shares of reference and current on their common cells in order of value, and these cells."""
-    cells = np.union1d(reference.cells, current.cells).astype(np.uint32)
-    order = np.argsort(reference.standardisation.order(cells), kind="stable")
-    r = _aligned(cells, reference)[order] / reference.finite
-    c = _aligned(cells, current)[order] / current.finite
-    return r, c, cells[order]

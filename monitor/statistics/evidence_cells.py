@@ -3,49 +3,40 @@
 What lives here: the partition of every column that the reference fixes (deciles and null of numbers; the most frequent
 categories, other and null), counts of a profile on it, names of the cells for people. What must not: evidence.
 
-A partition must be fixed before the data it counts: cuts are cells of the reference's lattice, so whether a value is
-below one never depends on what else came. They are near the deciles, not at them; any fixed partition is valid.
+A partition must be fixed before the data it counts: whether a value is in a cell never depends on what else came.
 """
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit
 
 from monitor.errors import DefectError
 from monitor.profiles.categorical import CategoricalProfile
-from monitor.profiles.model_profile import ColumnProfile, ColumnSpec, Profile, Reference
+from monitor.profiles.model_profile import ColumnProfile, Profile, Reference
 from monitor.profiles.numeric import NumericProfile
 from monitor.profiles.outcome import ClassificationSums, OutcomeProfile
 from monitor.records import column_label
 from monitor.statistics.evidence_counts import CellReference, Counts, flat_counts
+from monitor.statistics.partition import Cuts, decile_cuts
 
-DECILES = 10
 # More categories than these share the cell `other`: every further cell widens the null around a finite reference.
 MAXIMUM_CATEGORIES = 20
 
 
 @dataclass(frozen=True, eq=False)
 class NumericCells:
-    """Cuts of a numeric column: a value of order key ≤ cuts[i] is in cell i or before; the last cell is of nulls."""
+    """The cells between a numeric column's cuts, then one of missing values."""
 
-    cuts: npt.NDArray[np.int64]
+    cuts: Cuts
     names: tuple[str, ...]
 
     def count(self, profile: NumericProfile) -> Counts:
         """Rows per cell, int64 [cuts + 2]; infinities are in the outermost cells, NaN with null."""
-        cell = np.searchsorted(self.cuts, profile.standardisation.order(profile.cells), side="left")
-        counts = np.zeros(self.cuts.size + 2, dtype=np.int64)
-        np.add.at(counts, cell, profile.counts)
-        counts[0] += profile.negative_infinity
-        counts[-2] += profile.positive_infinity
-        counts[-1] += profile.missing
-        return counts
+        return np.append(self.cuts.count(profile), profile.missing)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +78,7 @@ def cell_layout(reference: Reference, exclude: Collection[str] = ()) -> CellLayo
         profile = reference.profile.columns.get(spec.name)
         if profile is None or profile.rows == 0 or column_label(spec.name) in exclude:
             continue
-        cells[spec.name] = _cells(spec, profile)
+        cells[spec.name] = _cells(profile)
         counted.append(_count(cells[spec.name], profile))
     if not cells:
         raise DefectError("no column to watch", where=f"reference {reference.identity}", expected="one with rows")
@@ -128,39 +119,11 @@ def _count(cells: NumericCells | CategoryCells, profile: ColumnProfile) -> Count
     raise DefectError("a column changed its kind", expected=type(cells).__name__, got=type(profile).__name__)
 
 
-def _cells(spec: ColumnSpec, profile: ColumnProfile) -> NumericCells | CategoryCells:
+def _cells(profile: ColumnProfile) -> NumericCells | CategoryCells:
     if isinstance(profile, NumericProfile):
-        return _numeric(profile, is_logit=spec.source == "logit")
+        cuts = decile_cuts(profile.standardisation)
+        return NumericCells(cuts, (*cuts.names(), "missing"))
     return _categories(profile)
-
-
-def _numeric(profile: NumericProfile, is_logit: bool) -> NumericCells:
-    lattice, counts = profile.ordered()
-    if lattice.size == 0:
-        return NumericCells(np.empty(0, dtype=np.int64), ("any value", "missing"))
-    key = profile.standardisation.order(lattice)
-    low, high = profile.standardisation.edges(lattice)
-    cumulative = np.cumsum(counts)
-    goals = np.arange(1, DECILES) / DECILES * cumulative[-1]
-    after = np.minimum(np.searchsorted(cumulative, goals), lattice.size - 1)
-    # The cell boundary nearest to each decile; a heavy value fills several and leaves fewer cuts.
-    before = np.maximum(after - 1, 0)
-    nearer = np.abs(cumulative[before] - goals) < np.abs(cumulative[after] - goals)
-    position = np.where(nearer, before, after)
-    edges = {int(key[i]): float(high[i]) for i in position if i < lattice.size - 1}
-    # A value that half of the rows have is a cell by itself: a move off it is seen, however small.
-    for i in np.flatnonzero(2 * counts >= cumulative[-1]):
-        edges[int(key[i]) - 1], edges[int(key[i])] = float(low[i]), float(high[i])
-    cuts = sorted(edges)
-    shown = expit([edges[cut] for cut in cuts]) if is_logit else [edges[cut] for cut in cuts]
-    return NumericCells(np.asarray(cuts, dtype=np.int64), _interval_names([f"{value:.4g}" for value in shown]))
-
-
-def _interval_names(edges: list[str]) -> tuple[str, ...]:
-    if not edges:
-        return ("any value", "missing")
-    between = [f"{low} to {high}" for low, high in itertools.pairwise(edges)]
-    return (f"up to {edges[0]}", *between, f"above {edges[-1]}", "missing")
 
 
 def _categories(profile: CategoricalProfile) -> CategoryCells:

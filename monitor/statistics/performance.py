@@ -9,6 +9,7 @@ import numpy as np
 
 from monitor.profiles.numeric import NumericProfile
 from monitor.profiles.outcome import ClassificationSums, RegressionSums
+from monitor.statistics.atoms import atoms
 from monitor.statistics.intervals import LEVEL, mean_interval, wilson
 from monitor.statistics.result import Absent, Estimate, Reason, Result
 
@@ -76,9 +77,9 @@ def delay_statistics(delays: NumericProfile) -> dict[str, Result]:
     n = delays.finite
     if n == 0:
         return dict.fromkeys(names, _NO_LABELS)
-    cells, counts = delays.ordered()
-    low, high = delays.standardisation.edges(cells)
-    cumulative = np.cumsum(counts)
+    cells = atoms(delays, delays)
+    # Delays are laid out about zero in seconds, so positions are seconds.
+    low, high, cumulative = cells.low, cells.high, np.cumsum(cells.current)
     results: dict[str, Result] = {names[0]: Estimate(delays.total / n, n)}
     for name, share in zip(names[1:], (0.5, 0.95), strict=True):
         position = int(np.searchsorted(cumulative, share * n))

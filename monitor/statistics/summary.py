@@ -11,6 +11,7 @@ from monitor.profiles.numeric import NumericProfile
 from monitor.profiles.outcome import ClassificationSums, OutcomeProfile
 from monitor.records import column_label
 from monitor.statistics import divergence
+from monitor.statistics.atoms import atoms
 from monitor.statistics.performance import classification_statistics, delay_statistics, regression_statistics
 from monitor.statistics.result import Absent, Estimate, Reason, Result
 
@@ -21,13 +22,22 @@ _CELL_STATISTICS = {
     "total_variation_distance": divergence.total_variation_distance,
     "hellinger_distance": divergence.hellinger_distance,
 }
-_NUMERIC_STATISTICS = {
+_ATOM_STATISTICS = {
     "kolmogorov_smirnov_statistic": divergence.kolmogorov_smirnov,
     "wasserstein_distance": divergence.wasserstein_distance,
+}
+_NUMERIC_STATISTICS = {
     "mean_shift": divergence.mean_shift,
     "missing_rate_difference": divergence.missing_rate_difference,
+    "out_of_range_ratio": divergence.out_of_range_ratio,
 }
-COLUMN_STATISTICS = (*_CELL_STATISTICS, *_NUMERIC_STATISTICS, "new_category_ratio")
+COLUMN_STATISTICS = (
+    *_CELL_STATISTICS,
+    *_ATOM_STATISTICS,
+    *_NUMERIC_STATISTICS,
+    "chi_square_statistic",
+    "new_category_ratio",
+)
 
 
 def column_statistics(reference: Reference, profile: Profile) -> dict[str, dict[str, Result]]:
@@ -86,11 +96,14 @@ def _compare(old: ColumnProfile, new: ColumnProfile) -> dict[str, Result]:
     if isinstance(old, NumericProfile) and isinstance(new, NumericProfile):
         cells = divergence.decile_cells(old, new)
         results = {name: statistic(cells) for name, statistic in _CELL_STATISTICS.items()}
+        both = atoms(old, new)
+        results |= {name: statistic(old, new, both) for name, statistic in _ATOM_STATISTICS.items()}
         return results | {name: statistic(old, new) for name, statistic in _NUMERIC_STATISTICS.items()}
     assert isinstance(old, CategoricalProfile)
     assert isinstance(new, CategoricalProfile)
     cells = divergence.category_cells(old, new)
     results = {name: statistic(cells) for name, statistic in _CELL_STATISTICS.items()}
+    results["chi_square_statistic"] = divergence.chi_square(cells)
     results["missing_rate_difference"] = divergence.missing_rate_difference(old, new)
     results["new_category_ratio"] = divergence.new_category_ratio(new)
     return results

@@ -46,8 +46,10 @@ def leaves(value: object, name: str = "") -> dict[str, np.ndarray]:
         return {name: np.array(str(value))}
     if isinstance(value, int | float | np.ndarray):
         return {name: np.asarray(value)}
-    if isinstance(value, dict):
-        items = value.items()
+    if isinstance(value, tuple):
+        items = [(str(index), item) for index, item in enumerate(value)]
+    elif isinstance(value, dict):
+        items = list(value.items())
     else:
         items = [(item.name, getattr(value, item.name)) for item in fields(value)]  # type: ignore[arg-type]
     return {path: leaf for key, item in items for path, leaf in leaves(item, f"{name}.{key}").items()}
