@@ -160,6 +160,38 @@ def explain(
     return Explanation(check, since, tuple(named), len(moves), tuple(segments), damage, tuple(quality), text)
 
 
+def explain_risk(
+    check: str,
+    reference: CellReference,
+    current: Counts,
+    evidence: Evidence,
+    observation_starts: Mapping[int, int],
+    quality: Sequence[Quality] = (),
+) -> Explanation:
+    """The explanation of an alarm on labelled predictions: which risks rose, from what to what, since when.
+
+    `reference` cells are (happened, did not) of every risk; `current` int64 [2 J]: the same since the start with most
+    evidence. Named are the risks that rose, those with most evidence first.
+    """
+    found = []
+    for index, name in enumerate(reference.names):
+        pair = slice(2 * index, 2 * index + 2)
+        (happened, _), rows = reference.counts[pair], int(reference.counts[pair].sum())
+        (now, _), seen = current[pair], int(current[pair].sum())
+        if seen and now / seen > happened / rows:
+            text = f"{name} rose from {happened / rows:.1%} of {rows:,} to {now / seen:.1%} of {seen:,}"
+            found.append((evidence.columns[name], evidence.since[name], text))
+    found.sort(key=lambda item: -item[0])
+    begun = [observation_starts[item[1]] for item in found if item[1] in observation_starts]
+    since, damage = (min(begun) if begun else None), _damage(quality)
+    when = f", in predictions from about {_time(since)}" if since is not None else ""
+    rose = "; ".join(text for _, _, text in found[:_NAMED_COLUMNS])
+    text = f"{rose[:1].upper()}{rose[1:]} labelled predictions{when}." if found else "No labels show it."
+    if quality:
+        text = f"{text} {_damage_text(damage, quality)}"
+    return Explanation(check, since, (), len(reference.names), (), damage, tuple(quality), text)
+
+
 def _homogeneity(before: Counts, now: Counts) -> float:
     """p-value of the two-sample χ² test on cells that hold rows; 1 where only one does."""
     table = np.stack((before, now)).astype(np.float64)

@@ -8,11 +8,13 @@ killed cycle has either happened or not.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import TypeVar
 
 from monitor import matching
+from monitor.alarm_report import AlarmReport
+from monitor.alarm_stage import AlarmStage, Consumed
 from monitor.engines.local import event_times, touched_panes
 from monitor.evaluation import evaluate_window, fingerprint
 from monitor.label_join import maturity
@@ -52,6 +54,7 @@ class CycleReport:
     predictions_total: dict[str, int]
     labels_total: dict[str, int]
     pending_labels: int
+    alarms: tuple[AlarmReport, ...] = ()
 
 
 @dataclass
@@ -72,6 +75,10 @@ class ModelCycle:
     state: State
     references: ReferenceStore
     _mergers: dict[str, tuple[str, PaneMerger[Profile], PaneMerger[OutcomeProfile]]] = field(default_factory=dict)
+    _alarms: AlarmStage = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._alarms = AlarmStage(self.settings, self.log)
 
     def run(self, now: int) -> CycleReport:
         """Consume what is new, rebuild, evaluate, commit; raises and changes nothing if any of it fails."""
@@ -106,7 +113,13 @@ class ModelCycle:
             state.set_cursor(self.settings.name, "predictions", predictions_until)
             state.set_cursor(self.settings.name, "labels", labels_until)
             state.set_cursor(self.settings.name, "matched", matched_until)
-            return self._report(state, published, mark)
+            alarms = self._alarms.run(
+                state,
+                self.references,
+                lambda version, reference, window: self._merged(state, version, reference, window)[0],
+                Consumed(published, mark, (matched_after, matched_until), now),
+            )
+            return replace(self._report(state, published, mark), alarms=tuple(alarms))
 
     def _touched(self, table: TableName, after: int, until: int) -> dict[str, dict[int, int]]:
         return touched_panes(self.log, table, self.settings.windows.pane_seconds, after=after, until=until)

@@ -4,7 +4,8 @@ What lives here: the two directions of the search and what it yields. What must 
 
 A label looks for its prediction when it comes; a prediction looks for its label when it comes. Whatever is found goes
 to the `matched` table once more with what the outcome needs (label, event time, output), so that an outcome is rebuilt
-from one day's partition. Repeats among matched rows are harmless: panes take one winner per id.
+from one day's partition. Repeats among matched rows are harmless, panes take one winner per id: a run that was killed
+is simply done again, with whatever has come meanwhile.
 """
 
 from __future__ import annotations
@@ -41,14 +42,14 @@ def match_labels(log: ModelLog, *, after: int, until: int) -> Matching:
     count = 0
     matched: set[str] = set()
     waiting: set[str] = set()
-    for part, labels in enumerate(_chunks(log, "labels", after, until)):
+    for labels in _chunks(log, "labels", after, until):
         count += labels.num_rows
         ids = pc.unique(labels.column("prediction_id").combine_chunks())
         predictions = find(log, "predictions", ids, _outputs(log), **_known_range(labels))
         hits: set[str] = set()
         if predictions is not None:
             hits = set(predictions.column("prediction_id").to_pylist())
-            log.append("matched", _joined(predictions, labels), {f"labels.{part}": until})
+            log.append("matched", _joined(predictions, labels), {})
         matched |= hits
         waiting |= set(ids.to_pylist()) - hits
     return Matching(count, frozenset(matched), frozenset(waiting - matched))
@@ -57,14 +58,14 @@ def match_labels(log: ModelLog, *, after: int, until: int) -> Matching:
 def match_predictions(log: ModelLog, settings: LabelSettings, *, after: int, until: int, labels_until: int) -> Matching:
     """Match the predictions of (after, until] with labels that came before them (label sequence ≤ labels_until)."""
     matched: set[str] = set()
-    for part, predictions in enumerate(_chunks(log, "predictions", after, until)):
+    for predictions in _chunks(log, "predictions", after, until):
         ids = pc.unique(predictions.column("prediction_id").combine_chunks())
         earliest = int(event_times(predictions).min()) - round(settings.horizon_seconds * MICROSECONDS)
         columns = ["prediction_id", "label", "label_time", "source"]
         labels = find(log, "labels", ids, columns, start=earliest, until=labels_until)
         if labels is None:
             continue
-        log.append("matched", _joined(predictions, labels), {f"predictions.{part}": until})
+        log.append("matched", _joined(predictions, labels), {})
         matched |= set(labels.column("prediction_id").to_pylist())
     return Matching(0, frozenset(matched), frozenset())
 

@@ -49,6 +49,8 @@ def rebuild_outcomes(
     superseded: dict[str, int],
 ) -> Iterator[StoredPane]:
     """Outcome profiles of these panes, from all matched labels the log holds for them."""
+    if log.schema("matched") is None:  # no label has ever found its prediction
+        return
     files = log.files("matched")
     for wanted in pane_ranges(version, starts, settings.pane_seconds, files):
         for start, rows in read_panes(log, "matched", wanted, settings.pane_seconds, None):

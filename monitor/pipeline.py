@@ -10,7 +10,9 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import orjson
 import pyarrow as pa
 
@@ -170,10 +172,8 @@ class Pipeline:
         guard = parts.settings.windows.future_guard_seconds if parts else max(guards)
         return self.now() + round(guard * MICROSECONDS)
 
-    def _set_aside(self, model: str, reason: str, rows: pa.Table) -> None:
-        self.dead_letters.add(
-            set_aside_rows(reason, rows), source="spool", model=model, kind="prediction", now=self.now()
-        )
+    def _set_aside(self, model: str, kind: Kind, reason: str, rows: pa.Table) -> None:
+        self.dead_letters.add(set_aside_rows(reason, rows), source="spool", model=model, kind=kind, now=self.now())
 
 
 def model_parts(model: ModelSettings, settings: MonitorSettings, state: State) -> ModelParts:
@@ -251,10 +251,14 @@ def count_rejected(state: Transaction, model: str, rejected: Sequence[Rejected])
 def set_aside_rows(reason: str, rows: pa.Table) -> list[Rejected]:
     """Rows of the spool that the log could not take, as rejected records with their values as JSON."""
     return [
-        Rejected(RejectReason(reason), reason.replace("_", " "), place, orjson.dumps(row, default=_as_text))
+        Rejected(RejectReason(reason), reason.replace("_", " "), place, orjson.dumps(_as_sent(row), default=str))
         for place, row in enumerate(rows.to_pylist(), 1)
     ]
 
 
-def _as_text(value: object) -> str:
-    return value.hex() if isinstance(value, bytes) else str(value)
+def _as_sent(row: dict[str, Any]) -> dict[str, Any]:
+    """The row with its embedding as the numbers that a file or a request would hold."""
+    return {
+        name: np.frombuffer(value, "<f2").astype(float).tolist() if isinstance(value, bytes) else value
+        for name, value in row.items()
+    }

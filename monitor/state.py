@@ -25,7 +25,7 @@ from monitor.errors import OperatorError
 from monitor.windows import SourceProgress
 
 PaneKind = Literal["inputs", "outcomes"]
-HEAD = "0001"
+HEAD = "0002"
 # How long a SQLite state that another process has locked is waited for.
 _LOCKED_SECONDS = 60.0
 # Execution option of a transaction that will write.
@@ -173,6 +173,11 @@ class Transaction:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
+    @property
+    def connection(self) -> Connection:
+        """For the parts of the state that have a module of their own."""
+        return self._connection
+
     def cursor(self, model: str, name: str) -> int:
         """How far `name` has been consumed; 0 at the start."""
         query = sa.select(_CURSORS.c.value).where(_CURSORS.c.model == model, _CURSORS.c.name == name)
@@ -180,7 +185,7 @@ class Transaction:
 
     def set_cursor(self, model: str, name: str, value: int) -> None:
         """Remember how far `name` has been consumed."""
-        self._upsert(_CURSORS, {"model": model, "name": name}, {"value": value})
+        self.upsert(_CURSORS, {"model": model, "name": name}, {"value": value})
 
     def add(self, model: str, name: str, key: str, amount: int) -> None:
         """Add to a counter that never falls."""
@@ -188,7 +193,7 @@ class Transaction:
             _COUNTERS.c.model == model, _COUNTERS.c.name == name, _COUNTERS.c.key == key
         )
         old = self._connection.execute(query).scalar() or 0
-        self._upsert(_COUNTERS, {"model": model, "name": name, "key": key}, {"value": old + amount})
+        self.upsert(_COUNTERS, {"model": model, "name": name, "key": key}, {"value": old + amount})
 
     def counters(self, model: str, name: str) -> dict[str, int]:
         """Counter values by key."""
@@ -203,7 +208,7 @@ class Transaction:
         old = self._connection.execute(query).scalar()
         newest = newest_event_time if old is None else max(int(old), newest_event_time)
         values = {"newest_event_time": newest, "last_seen": now}
-        self._upsert(_SOURCES, {"model": model, "source": source}, values)
+        self.upsert(_SOURCES, {"model": model, "source": source}, values)
 
     def sources(self, model: str) -> list[SourceProgress]:
         """Progress of every source of the model's predictions."""
@@ -224,7 +229,7 @@ class Transaction:
                 "digest": hashlib.blake2b(pane.profile, digest_size=16).hexdigest(),
                 "profile": pane.profile,
             }
-            self._upsert(_PANES, key, values)
+            self.upsert(_PANES, key, values)
 
     def panes(self, model: str, version: str, kind: PaneKind, start: int, end: int) -> list[StoredPane]:
         """Panes of [start, end) in order."""
@@ -247,6 +252,14 @@ class Transaction:
     def newest_pane(self, model: str, version: str) -> int | None:
         """Start of the newest pane with predictions."""
         query = sa.select(sa.func.max(_PANES.c.start)).where(
+            _PANES.c.model == model, _PANES.c.version == version, _PANES.c.kind == "inputs"
+        )
+        value = self._connection.execute(query).scalar()
+        return None if value is None else int(value)
+
+    def oldest_pane(self, model: str, version: str) -> int | None:
+        """Start of the oldest pane with predictions."""
+        query = sa.select(sa.func.min(_PANES.c.start)).where(
             _PANES.c.model == model, _PANES.c.version == version, _PANES.c.kind == "inputs"
         )
         value = self._connection.execute(query).scalar()
@@ -292,7 +305,7 @@ class Transaction:
             "fingerprint": window.fingerprint,
             "result": window.result,
         }
-        self._upsert(_WINDOWS, key, values)
+        self.upsert(_WINDOWS, key, values)
 
     def windows(
         self,
@@ -391,7 +404,7 @@ class Transaction:
         """Remember the event time of the winner among repeats that lie in different panes, by (version, id)."""
         for (version, identifier), event_time in winners.items():
             key = {"model": model, "version": version, "prediction_id": identifier}
-            self._upsert(_SUPERSEDED, key, {"event_time": event_time})
+            self.upsert(_SUPERSEDED, key, {"event_time": event_time})
 
     def superseded(self, model: str, version: str) -> dict[str, int]:
         """Winning event time (µs) of every repeated prediction of this version whose repeats cross panes."""
@@ -422,7 +435,7 @@ class Transaction:
 
     def note_evaluation(self, model: str, record: EvaluationRecord) -> None:
         """Remember how the latest evaluation went."""
-        self._upsert(_EVALUATIONS, {"model": model}, vars(record))
+        self.upsert(_EVALUATIONS, {"model": model}, vars(record))
 
     def evaluation(self, model: str) -> EvaluationRecord:
         """How the latest evaluation went; zeros before the first."""
@@ -431,7 +444,8 @@ class Transaction:
             return EvaluationRecord(0, None, None, None, 0, 0)
         return EvaluationRecord(**{name: row[name] for name in EvaluationRecord.__dataclass_fields__})
 
-    def _upsert(self, table: sa.TableClause, key: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    def upsert(self, table: sa.TableClause, key: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+        """Set the values of the row with this key, which may not be there yet."""
         # Update first: repeated keys are the rule, and one writer holds the lease.
         result = self._connection.execute(sa.update(table).where(*_matches(table, key)).values(**values))
         if result.rowcount == 0:

@@ -17,6 +17,7 @@ from monitor.label_join import LabelSettings
 from monitor.log.ingest import ingest
 from monitor.log.spool import SpoolWriter
 from monitor.log.tables import ModelLog
+from monitor.matching import match_labels
 from monitor.profiles.codec import save_reference
 from monitor.profiles.model_profile import build_reference
 from monitor.records import ModelSchema
@@ -209,6 +210,18 @@ def test_a_label_that_comes_before_its_prediction_waits_for_it(bench: Bench) -> 
     assert value(report.rolling[0], "accuracy") == pytest.approx(expected(batch, truth)[0], abs=1e-12)
 
 
+def test_a_kill_after_matching_does_not_hide_a_label_from_a_prediction_that_comes_before_the_next_cycle(
+    bench: Bench,
+) -> None:
+    bench.send(predictions(["a"], start=START), labels(["a", "b"], ["cat", "dog"]))
+    # What a cycle does before it is killed: matched rows are in the log, the cursors have not moved.
+    match_labels(bench.cycle.log, after=0, until=bench.cycle.log.last_sequence("labels"))
+    bench.send(predictions(["b"], start=START))
+    report = bench.run(START + 2 * HOUR)
+    assert report.labels_total["matched"] == 2
+    assert [(window.predictions, window.labels) for window in report.rolling] == [(2, 2)]
+
+
 def test_a_label_without_a_prediction_is_an_orphan_after_the_horizon(bench: Bench) -> None:
     bench.send(predictions(IDS, start=START), labels(["nobody"], ["cat"]))
     assert bench.run(START + HOUR).pending_labels == 1
@@ -240,6 +253,14 @@ def test_repeated_predictions_count_once_and_the_earliest_wins_across_panes(benc
     [rolling] = report.rolling
     assert (rolling.predictions, rolling.labels) == (100, 100)
     assert value(rolling, "accuracy") == pytest.approx(expected(early, truth)[0], abs=1e-12)
+
+
+def test_repeats_across_panes_of_a_model_without_any_label_count_once(bench: Bench) -> None:
+    bench.send(predictions(IDS, start=START))
+    bench.run(START + HOUR)
+    bench.send(predictions(IDS, start=START + 20 * MINUTE))
+    [rolling] = bench.run(START + 2 * HOUR).rolling
+    assert rolling.predictions == 100
 
 
 def test_a_version_without_a_reference_is_logged_and_says_so_until_it_gets_one(make: Make, tmp_path: Path) -> None:

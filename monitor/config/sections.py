@@ -202,6 +202,7 @@ class SeasonSection(Section):
     length: Duration | None = 86_400.0
     observe: Duration = 3_600.0
     match: Literal["season", "phase"] = "season"
+    design_effect: float = Field(default=1.0, description="what counts are divided by where rows come in clusters")
 
     @model_validator(mode="before")
     @classmethod
@@ -221,7 +222,7 @@ class SeasonSection(Section):
     @property
     def settings(self) -> ObservationSettings:
         """As the evidence takes it."""
-        return ObservationSettings(self.length, self.observe, self.match)
+        return ObservationSettings(self.length, self.observe, self.match, self.design_effect)
 
 
 class RetrainSection(Section):

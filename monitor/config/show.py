@@ -77,6 +77,7 @@ def _model(model: ModelSettings) -> dict[str, Any]:
             length=_optional(season.season_seconds) or "off",
             observe=format_duration(season.observe_seconds),
             match=season.match,
+            design_effect=season.design_effect,
         ),
         retrain=retrain
         and {

@@ -1,7 +1,7 @@
 """From spools to the prediction log: exactly once, with what cannot be kept set aside and counted.
 
-What lives here: reading sealed segments, grouping frames by model, type agreement with the table, the future guard,
-removal of what is committed. What must not: HTTP, files of users, panes, the state database.
+What lives here: reading sealed segments, grouping frames by model, commits, removal of what is committed. What must
+not: type agreement (`agreement`), HTTP, files of users, panes, the state database.
 """
 
 from __future__ import annotations
@@ -13,16 +13,19 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from deltalake.exceptions import DeltaError
 
 from monitor.errors import OperatorError, RecordError
 from monitor.log import spool
-from monitor.log.tables import ModelLog, TableName, check_model_name, timestamp_scalar
+from monitor.log.agreement import alike, sift, widen
+from monitor.log.tables import ModelLog, TableName, check_model_name
 from monitor.records import Kind, describe
 
 # How much of the spools is taken into one commit: bounds memory, and keeps files of the log large enough.
-CHUNK_BYTES = 96 * 1024 * 1024
+CHUNK_BYTES = 48 * 1024 * 1024
 
 _TABLE: dict[Kind, TableName] = {"prediction": "predictions", "label": "labels"}
+_KIND: dict[TableName, Kind] = {table: kind for kind, table in _TABLE.items()}
 
 
 @dataclass
@@ -37,10 +40,18 @@ class Progress:
     errors: list[str] = field(default_factory=list)
 
 
-# (model, reason, rows): keeps what the log cannot take.
-SetAside = Callable[[str, str, pa.Table], None]
+# (model, kind, reason, rows): keeps what the log cannot take.
+SetAside = Callable[[str, Kind, str, pa.Table], None]
 # By model, the largest event time (µs) that is taken.
 FutureLimit = Callable[[str], int]
+
+
+@dataclass(frozen=True)
+class _Refused:
+    model: str
+    kind: Kind
+    reason: str
+    rows: pa.Table
 
 
 @dataclass
@@ -50,14 +61,16 @@ class _Segment:
     path: Path
     frames: dict[tuple[str, TableName], list[pa.RecordBatch]]
     damaged_bytes: int
+    refused: list[_Refused]
 
 
 def ingest(roots: Iterable[Path], log_url: str, *, future_limit: FutureLimit, set_aside: SetAside) -> Progress:
     """Move every sealed segment below `roots` into the log; safe to kill and repeat at any point.
 
-    A segment is committed to each table it touches under (writer, number) and removed only after all of them hold it.
-    Event times beyond `future_limit` are set aside and move nothing. A model whose table cannot be written is
-    reported in `errors`, keeps its segments, and does not stop the others.
+    A segment is committed to each table it touches under (writer, number) and removed only after all of them hold it
+    and what they could not take is set aside: exactly once in the log, at least once among the dead letters. Event
+    times beyond `future_limit` are set aside and move nothing. A model whose table cannot be written (a full disk, say)
+    is reported in `errors`, keeps its segments, and does not stop the others.
     """
     progress = Progress()
     stuck: set[str] = set()
@@ -90,143 +103,106 @@ def _ingest_chunk(
 ) -> None:
     # A writer whose earlier segment could not be committed must not have a later one committed: the transaction number
     # would step over the earlier one for good.
-    segments = [_read(writer, number, path, progress) for writer, number, path in found if writer not in stuck]
+    segments = [segment for item in found if item[0] not in stuck for segment in _read(*item, progress, stuck)]
     keys = sorted({key for segment in segments for key in segment.frames})
     for model, table in keys:
+        touched = [segment for segment in segments if (model, table) in segment.frames and segment.writer not in stuck]
         try:
-            _commit(model, table, segments, log_url, future_limit, set_aside, progress)
-        except (OSError, OperatorError, pa.ArrowException) as error:
+            _commit(model, table, touched, log_url, future_limit(model), progress)
+        except (OSError, OperatorError, DeltaError, pa.ArrowException) as error:
             progress.errors.append(f"model {model}: {table} cannot be written: {error}")
-            stuck |= {segment.writer for segment in segments if (model, table) in segment.frames}
+            stuck |= {segment.writer for segment in touched}
     for segment in segments:
         if segment.writer not in stuck:
-            spool.remove_segment(segment.path)
-            progress.segments += 1
-            progress.damaged_bytes += segment.damaged_bytes
+            _finish(segment, set_aside, progress, stuck)
 
 
-def _read(writer: str, number: int, path: Path, progress: Progress) -> _Segment:
-    read = spool.read_segment(path)
+def _read(writer: str, number: int, path: Path, progress: Progress, stuck: set[str]) -> Iterator[_Segment]:
+    try:
+        read = spool.read_segment(path)
+    except OSError as error:
+        progress.errors.append(f"segment {path.name} of {writer} cannot be read: {error}")
+        stuck.add(writer)
+        return
     frames: dict[tuple[str, TableName], list[pa.RecordBatch]] = {}
+    refused: list[_Refused] = []
     for batch in read.batches:
         try:
             kind, schema = describe(batch.schema)
             model = check_model_name(schema.model)
         except (RecordError, OperatorError) as error:
-            progress.rejected["", "unknown_batch"] += batch.num_rows
+            refused.append(_Refused("", "prediction", "unknown_batch", pa.Table.from_batches([batch])))
             progress.errors.append(f"segment {path.name} of {writer}: {error}")
             continue
         frames.setdefault((model, _TABLE[kind]), []).append(batch)
     if read.damage:
         progress.errors.append(f"segment {path.name} of {writer}: {read.damage}, {read.damaged_bytes} bytes lost")
-    return _Segment(writer, number, path, frames, read.damaged_bytes)
+    yield _Segment(writer, number, path, frames, read.damaged_bytes, refused)
+
+
+def _finish(segment: _Segment, set_aside: SetAside, progress: Progress, stuck: set[str]) -> None:
+    """Keep what was refused of a segment whose rows are all in the log, then remove it."""
+    try:
+        for refused in segment.refused:
+            set_aside(refused.model, refused.kind, refused.reason, refused.rows)
+        spool.remove_segment(segment.path)
+    except OSError as error:
+        progress.errors.append(f"segment {segment.path.name} of {segment.writer} cannot be finished: {error}")
+        stuck.add(segment.writer)
+        return
+    for refused in segment.refused:
+        progress.rejected[refused.model, refused.reason] += refused.rows.num_rows
+    progress.segments += 1
+    progress.damaged_bytes += segment.damaged_bytes
 
 
 def _commit(
-    model: str,
-    table: TableName,
-    segments: list[_Segment],
-    log_url: str,
-    future_limit: FutureLimit,
-    set_aside: SetAside,
-    progress: Progress,
+    model: str, table: TableName, segments: list[_Segment], log_url: str, future_limit: int, progress: Progress
 ) -> None:
-    log = ModelLog(log_url, model)
-    fresh = [
-        segment
-        for segment in segments
-        if (model, table) in segment.frames and segment.number > log.committed(table, segment.writer)
-    ]
-    if not fresh:
+    if not segments:
         return
+    log = ModelLog(log_url, model)
     known = log.schema(table)
-    limit = future_limit(model)
     parts: list[pa.Table] = []
-    for segment in fresh:
-        for batch in segment.frames[model, table]:
-            rows, refused = agree(pa.Table.from_batches([batch]), known)
-            for reason, column in refused:
-                set_aside(model, reason, column)
-                progress.rejected[model, reason] += column.num_rows
-            rows, early = _split_future(rows, limit)
-            if early.num_rows:
-                set_aside(model, "future_event_time", early)
-                progress.rejected[model, "future_event_time"] += early.num_rows
-            if rows.num_rows:
-                parts.append(rows)
-                known = _widen(known, rows.schema)
     highest: dict[str, int] = {}
-    for segment in fresh:
+    newest: dict[str, int] = {}
+    repeated = False
+    for segment in segments:
+        # What is refused is told from what is kept in the same way when a segment is met a second time, so that a kill
+        # between the commit and the dead letters loses neither.
+        rows, known = _sifted(model, table, segment, known, future_limit)
+        if segment.number <= log.committed(table, segment.writer):
+            repeated = True
+            continue
+        parts += rows
         highest[segment.writer] = max(segment.number, highest.get(segment.writer, -1))
+        if table == "predictions" and rows:
+            newest[segment.writer] = max(newest.get(segment.writer, 0), *(_newest(part) for part in rows))
+    if repeated:
+        log.sync(table)  # an earlier run may have failed after its commit and before this
     if not parts:
         return
     data = pa.concat_tables(parts, promote_options="default")
     if log.append(table, data, highest) is None:
         return
     progress.rows[model, table] += data.num_rows
-    if table == "predictions":
-        _note_newest(model, fresh, limit, progress)
+    for writer, moment in newest.items():
+        progress.newest[model, writer] = max(moment, progress.newest.get((model, writer), moment))
 
 
-def _note_newest(model: str, segments: list[_Segment], future_limit: int, progress: Progress) -> None:
-    limit = timestamp_scalar(future_limit)
-    for segment in segments:
-        for batch in segment.frames[model, "predictions"]:
-            times = batch.column("event_time")
-            newest = pc.max(times.filter(pc.less_equal(times, limit))).cast(pa.int64()).as_py()
-            if newest is not None:
-                key = (model, segment.writer)
-                progress.newest[key] = max(newest, progress.newest.get(key, newest))
+def _sifted(
+    model: str, table: TableName, segment: _Segment, known: pa.Schema | None, future_limit: int
+) -> tuple[list[pa.Table], pa.Schema | None]:
+    """The rows of a segment that the table takes, and its schema after them; the rest is noted in `refused`."""
+    parts: list[pa.Table] = []
+    for rows in alike(segment.frames[model, table]):
+        good, refused = sift(rows, table, known, future_limit)
+        segment.refused += [_Refused(model, _KIND[table], item.reason, item.rows) for item in refused]
+        if good.num_rows:
+            parts.append(good)
+            known = widen(known, good.schema)
+    return parts, known
 
 
-def agree(rows: pa.Table, known: pa.Schema | None) -> tuple[pa.Table, list[tuple[str, pa.Table]]]:
-    """`rows` with every column in the table's type, and the columns that cannot be brought to it.
-
-    Integers and floats become float64 features without asking; any other difference sets the column aside (with the
-    ids it belongs to) and leaves it null in the log: a prediction is never lost over one of its features. A refused
-    required column sets the whole rows aside.
-    """
-    refused: list[tuple[str, pa.Table]] = []
-    known_types = {} if known is None else {item.name: item.type for item in known}
-    for item in rows.schema:
-        column = rows.column(item.name)
-        target = known_types.get(item.name, _stored_type(item.type))
-        if item.type == target:
-            continue
-        position = rows.schema.get_field_index(item.name)
-        try:
-            if not (pa.types.is_floating(target) and _is_number(item.type)) and not pa.types.is_null(item.type):
-                raise pa.ArrowInvalid("the type changed")  # one way out for both refusals
-            rows = rows.set_column(position, pa.field(item.name, target), column.cast(target))
-        except pa.ArrowInvalid:
-            refused.append(("column_type_changed", rows.select(["prediction_id", item.name])))
-            rows = rows.set_column(position, pa.field(item.name, target), pa.nulls(rows.num_rows, target))
-    return rows, refused
-
-
-def _stored_type(kind: pa.DataType) -> pa.DataType:
-    if _is_number(kind):
-        return pa.float64()
-    if pa.types.is_dictionary(kind) or pa.types.is_large_string(kind):
-        return pa.string()
-    return kind
-
-
-def _is_number(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind))
-
-
-def _split_future(rows: pa.Table, limit: int) -> tuple[pa.Table, pa.Table]:
-    if "event_time" not in rows.column_names:
-        return rows, rows.slice(0, 0)
-    early = pc.fill_null(pc.greater(rows.column("event_time"), timestamp_scalar(limit)), False)
-    if not pc.any(early).as_py():
-        return rows, rows.slice(0, 0)
-    return rows.filter(pc.invert(early)), rows.filter(early)
-
-
-def _widen(known: pa.Schema | None, schema: pa.Schema) -> pa.Schema:
-    if known is None:
-        return schema.remove_metadata()
-    names = set(known.names)
-    return pa.schema([*known, *(item for item in schema if item.name not in names)])
+def _newest(rows: pa.Table) -> int:
+    return int(pc.max(rows.column("event_time")).cast(pa.int64()).as_py())

@@ -37,6 +37,7 @@ class RejectReason(StrEnum):
     WRONG_TYPE = "wrong_type"
     COLUMN_TYPE_CHANGED = "column_type_changed"
     FUTURE_EVENT_TIME = "future_event_time"
+    UNKNOWN_BATCH = "unknown_batch"
 
 
 @dataclass(frozen=True)

@@ -205,20 +205,22 @@ def sealed_segments(root: Path | str) -> Iterator[tuple[str, int, Path]]:
 
 def read_segment(path: Path) -> SegmentRead:
     """Read a segment up to its first damage (torn tail, bad magic, length, checksum or content)."""
-    data = path.read_bytes()
+    size = path.stat().st_size
     batches: list[pa.RecordBatch] = []
-    if data[: len(MAGIC)] != MAGIC:
-        # A file that was created but never written holds nothing to lose.
-        return SegmentRead(path, (), "bad magic" if data else None, len(data))
-    offset = len(MAGIC)
-    damage = None
-    while offset < len(data):
-        damage, batch, end = _read_frame(data, offset)
-        if batch is None:
-            break
-        batches.append(batch)
-        offset = end
-    return SegmentRead(path, tuple(batches), damage, len(data) - offset)
+    # Frame by frame, since a batch keeps the bytes it was read from: the whole file beside them would be twice as much.
+    with path.open("rb") as file:
+        if file.read(len(MAGIC)) != MAGIC:
+            # A file that was created but never written holds nothing to lose.
+            return SegmentRead(path, (), "bad magic" if size else None, size)
+        offset = len(MAGIC)
+        damage = None
+        while offset < size:
+            damage, batch, end = _read_frame(file, offset, size)
+            if batch is None:
+                break
+            batches.append(batch)
+            offset = end
+    return SegmentRead(path, tuple(batches), damage, size - offset)
 
 
 def remove_segment(path: Path) -> None:
@@ -262,17 +264,18 @@ def _encode(batch: pa.RecordBatch) -> bytes:
     return sink.getvalue().to_pybytes()  # type: ignore[no-any-return]  # pyarrow carries no types
 
 
-def _read_frame(data: bytes, offset: int) -> tuple[str | None, pa.RecordBatch | None, int]:
-    if len(data) - offset < _HEADER.size:
+def _read_frame(file: IO[bytes], offset: int, size: int) -> tuple[str | None, pa.RecordBatch | None, int]:
+    header = file.read(_HEADER.size)
+    if len(header) < _HEADER.size:
         return "torn frame header", None, offset
-    length, checksum = _HEADER.unpack_from(data, offset)
-    start, end = offset + _HEADER.size, offset + _HEADER.size + length
+    length, checksum = _HEADER.unpack(header)
+    end = offset + _HEADER.size + length
     if length == 0 or length > MAXIMUM_FRAME_BYTES:
         return "bad frame length", None, offset
-    if end > len(data):
+    if end > size:
         return "torn frame", None, offset
-    payload = data[start:end]
-    if _checksum(data[offset : offset + 4], payload) != checksum:
+    payload = file.read(length)
+    if _checksum(header[:4], payload) != checksum:
         return "bad checksum", None, offset
     try:
         with pa.ipc.open_stream(payload) as reader:

@@ -101,8 +101,7 @@ class ModelLog:
                 self._commit(handle, table, data, segments)
             except CommitFailedError:
                 continue
-            if self.local:
-                self._sync(table)
+            self.sync(table)
             return sequence
         raise OperatorError(
             "another process keeps writing to the log", where=self.uri(table), hint="One ingester only."
@@ -266,8 +265,10 @@ class ModelLog:
             writer_properties=_WRITER,
         )
 
-    def _sync(self, table: TableName) -> None:
+    def sync(self, table: TableName) -> None:
         """fsync what the newest commit wrote: delta-rs leaves it to the kernel, and the spool is deleted next."""
+        if not self.local:
+            return
         base = Path(self.uri(table))
         handle = DeltaTable(str(base))
         log = base / "_delta_log"

@@ -118,7 +118,7 @@ def upper_bound(reference: CellReference, miss: float, design_effect: float = 1.
 
 def _pairs(counts: Counts, design_effect: float) -> Floats:
     """Counts [S, 2 J] as [S, J, 2] over the design effect."""
-    return np.asarray(counts.reshape(counts.shape[0], -1, 2) / design_effect)
+    return np.asarray(counts.reshape(counts.shape[0], counts.shape[1] // 2, 2) / design_effect)
 
 
 def _raised(weighed: Floats, base: Floats) -> Floats:

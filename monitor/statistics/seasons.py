@@ -27,14 +27,18 @@ class ObservationSettings:
     `season_seconds`: the length after which traffic is like itself, a day by default; None where panes are independent.
     `observe_seconds`: the length of one observation where it is not the whole season. `match`: `season` takes whole
     seasons as they are, `phase` takes `observe_seconds` and compares each with the reference's same phase.
+    `design_effect`: what all counts are divided by, where rows come in copies or clusters (`independence` measures it).
     Raises OperatorError where the season is no whole number of observations.
     """
 
     season_seconds: float | None = DAY_SECONDS
     observe_seconds: float = 3_600.0
     match: Match = "season"
+    design_effect: float = 1.0
 
     def __post_init__(self) -> None:
+        if not 1.0 <= self.design_effect < 1e9:
+            raise OperatorError("a design effect is at least 1", expected="1 or more", got=f"{self.design_effect:g}")
         if self.match == "phase" and self.season_seconds is None:
             raise OperatorError("phases need a season", expected="season: 1d (or another length)", got="season: off")
         ratio = (self.season_seconds or self.observe_seconds) / self.observe_seconds

@@ -21,10 +21,10 @@ FAR = EPOCH + 10**12
 
 class SetAside:
     def __init__(self) -> None:
-        self.kept: list[tuple[str, str, pa.Table]] = []
+        self.kept: list[tuple[str, str, str, pa.Table]] = []
 
-    def __call__(self, model: str, reason: str, rows: pa.Table) -> None:
-        self.kept.append((model, reason, rows))
+    def __call__(self, model: str, kind: str, reason: str, rows: pa.Table) -> None:
+        self.kept.append((model, kind, reason, rows))
 
 
 def spooled(root: Path, *batches: pa.RecordBatch, writer: str = "w") -> None:
@@ -88,7 +88,7 @@ def test_a_prediction_from_the_future_is_set_aside_and_moves_nothing(tmp_path: P
     assert logged(tmp_path) == ["now"]
     assert progress.rejected["pets", "future_event_time"] == 1
     assert progress.newest == {("pets", "w"): EPOCH}
-    assert aside.kept[0][2].column("prediction_id").to_pylist() == ["2099"]
+    assert aside.kept[0][3].column("prediction_id").to_pylist() == ["2099"]
 
 
 def test_a_feature_that_changes_its_type_is_set_aside_and_the_prediction_stays(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_a_feature_that_changes_its_type_is_set_aside_and_the_prediction_stays(t
     progress = run(tmp_path, aside)
     assert logged(tmp_path) == ["a", "b"]
     assert progress.rejected["pets", "column_type_changed"] == 1
-    assert aside.kept[0][2].to_pylist() == [{"prediction_id": "b", "f_age": "forty"}]
+    assert aside.kept[0][3].to_pylist() == [{"prediction_id": "b", "f_age": "forty"}]
 
 
 def test_integers_are_kept_as_float64_and_never_rounded_into_the_old_type(tmp_path: Path) -> None:

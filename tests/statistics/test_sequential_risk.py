@@ -147,3 +147,9 @@ def test_risks_that_cannot_be_are_refused() -> None:
         risk_counts([3], [2])
     with pytest.raises(DefectError, match="risks that cannot be"):
         risk_counts([-1], [2])
+
+
+def test_before_any_observation_there_is_no_evidence_of_a_risk() -> None:
+    ref = risk_reference(["errors"], [200], [2000])
+    for detector in (risk_changed, risk_exceeds):
+        assert detector(no_evidence(ref), ref).log_evidence == -math.inf

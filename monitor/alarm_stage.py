@@ -1,0 +1,206 @@
+"""The stage of a cycle that weighs evidence and moves alarms, after panes were rebuilt and windows published.
+
+What lives here: which observations and labels are consumed, in which order alarms are judged, and keeping both in the
+cycle's transaction. What must not: evidence formulas, transitions, wording; they are the core's.
+
+Evidence is consumed once: inputs up to a cursor in event time, labels up to the cursor of `matched`. Both cursors
+commit with the evidence, so a killed cycle has either happened or not. In one cycle first come the labels, then
+observations and windows in the order of event time, so that a cycle that catches up on a month passes through the same
+states as thirty that did not have to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pyarrow as pa
+
+from monitor import evidence
+from monitor.alarm_judge import Context, LabelBatch, News, judge_check
+from monitor.alarm_plan import AlarmPlan, Watch, alarm_plan, alarm_window_seconds, tolerated
+from monitor.alarm_report import AlarmReport, restored, stored
+from monitor.alarm_state import keep_only, read_alarms, read_evidence, write_alarm, write_evidence
+from monitor.alarms import Alarm
+from monitor.engines.local import event_times, unique_outcomes
+from monitor.evidence import CheckEvidence
+from monitor.first_labels import first_labels
+from monitor.log.tables import ModelLog
+from monitor.profiles.model_profile import Profile, Reference
+from monitor.references import ReferenceStore
+from monitor.settings import ModelSettings
+from monitor.state import Transaction
+from monitor.statistics.drift_model import DriftModel, drift_model
+from monitor.statistics.evidence_cells import CellLayout, cell_counts
+from monitor.statistics.risk_cells import RiskCells
+from monitor.statistics.seasons import due_observations
+from monitor.statistics.summary import reference_values
+from monitor.verdict import WindowResult
+from monitor.windows import MICROSECONDS, Window
+
+# The merged drift profile of a stretch of one version.
+Merged = Callable[[str, Reference, Window], Profile]
+# Models of null regions kept in memory: one for each check, version and phase.
+_CACHED_MODELS = 512
+
+
+@dataclass(frozen=True)
+class Consumed:
+    """What a cycle has for the alarms: published windows, the watermark, and the new stretch of `matched`."""
+
+    published: Sequence[WindowResult]
+    watermark: int | None
+    matched: tuple[int, int]
+    now: int
+
+
+@dataclass
+class AlarmStage:
+    """Evidence and alarms of one model; keeps null regions in memory between cycles, nothing else."""
+
+    settings: ModelSettings
+    log: ModelLog
+    _plans: dict[tuple[str, int], AlarmPlan] = field(default_factory=dict)
+    _models: dict[tuple[str, float, int], DriftModel] = field(default_factory=dict)
+
+    def run(
+        self, state: Transaction, references: ReferenceStore, merged: Merged, consumed: Consumed
+    ) -> list[AlarmReport]:
+        """Consume what is due, judge every alarm, keep both; all alarms of the versions that are watched."""
+        watched = self._watched_versions(state, references)
+        labels = self._labels(consumed.matched, watched)
+        reports: list[AlarmReport] = []
+        for version, reference in watched.items():
+            plan = self._plan(reference, len(watched))
+            known = {item.check: restored(item) for item in read_alarms(state, self.settings.name, version)}
+            superseded = state.superseded(self.settings.name, version) if version in labels else {}
+            rows = [unique_outcomes(batch, superseded) for batch in labels.get(version, ())]
+            news = _VersionNews(
+                self._observations(state, version, reference, merged, consumed.watermark),
+                [batch for batch in rows if batch.num_rows],
+                self._windows(consumed.published, version),
+            )
+            for watch in plan.watches:
+                report = known.get(watch.name) or AlarmReport(version, Alarm(watch.name), watch.share)
+                reports.append(self._judge(state, reference, watch, report, news, consumed.now))
+        keep_only(state, self.settings.name, {(report.version, report.check) for report in reports})
+        return reports
+
+    def _judge(
+        self,
+        state: Transaction,
+        reference: Reference,
+        watch: Watch,
+        report: AlarmReport,
+        news: _VersionNews,
+        now: int,
+    ) -> AlarmReport:
+        name, version = self.settings.name, report.version
+        phases = self.settings.observations.phases if isinstance(watch.cells, CellLayout) else 1
+        context = Context(
+            self.settings.observations,
+            reference_values(reference),
+            {check.metric: tolerated(check) for check in self.settings.checks.values},
+            self.settings.checks.minimum_labels,
+            lambda detector: self._model(watch, detector, phases),
+        )
+        kept = read_evidence(state, name, version, watch.name)
+        detectors = [self._detector(watch, kept.get(place)) for place in range(phases)]
+        current = replace(report, share=watch.share)
+        judged = judge_check(watch, context, detectors, current, news.of(watch, reference), now)
+        for place in sorted(judged.changed):
+            encoded = evidence.encode_evidence(judged.detectors[place])
+            write_evidence(state, name, version, watch.name, place, encoded)
+        write_alarm(state, name, stored(judged.report))
+        return judged.report
+
+    def _detector(self, watch: Watch, kept: bytes | None) -> CheckEvidence:
+        """The evidence as it was kept; begun afresh where it was held against other cells."""
+        if kept is None:
+            return evidence.fresh(watch.reference)
+        state = evidence.decode_evidence(kept)
+        fits = state.learnt is None or state.learnt.shape == watch.reference.counts.shape
+        if fits and state.counts.reference == evidence.phase_reference(state, watch.reference).identity:
+            return state
+        return evidence.fresh(watch.reference)
+
+    def _model(self, watch: Watch, detector: CheckEvidence, phases: int) -> DriftModel:
+        """The null region of a check, of one of `phases` detectors."""
+        reference = evidence.phase_reference(detector, watch.reference)
+        key = (reference.identity, watch.null_tolerance, phases)
+        if key not in self._models:
+            if len(self._models) >= _CACHED_MODELS:
+                self._models.clear()
+            effect = self.settings.observations.design_effect
+            self._models[key] = drift_model(reference, watch.null_tolerance, effect, 0.01 / phases)
+        return self._models[key]
+
+    def _watched_versions(self, state: Transaction, references: ReferenceStore) -> dict[str, Reference]:
+        """Versions with a reference that answered within the longest window before the newest answer of any."""
+        name, longest = self.settings.name, max(self.settings.windows.window_seconds)
+        newest = {version: state.newest_pane(name, version) for version in state.versions(name)}
+        last = max((pane for pane in newest.values() if pane is not None), default=0)
+        watched = {}
+        for version, pane in newest.items():
+            reference = references.get(version)
+            if reference is not None and pane is not None and last - pane <= longest * MICROSECONDS:
+                watched[version] = reference
+        return watched
+
+    def _plan(self, reference: Reference, versions: int) -> AlarmPlan:
+        key = (reference.identity, versions)
+        if key not in self._plans:
+            if len(self._plans) >= _CACHED_MODELS:
+                self._plans.clear()
+            self._plans[key] = alarm_plan(self.settings, reference, versions)
+        return self._plans[key]
+
+    def _labels(self, matched: tuple[int, int], watched: Mapping[str, Reference]) -> dict[str, list[pa.Table]]:
+        found: dict[str, list[pa.Table]] = {}
+        if matched[1] > matched[0]:
+            for version, rows in first_labels(self.log, after=matched[0], until=matched[1]):
+                if version in watched:
+                    found.setdefault(version, []).append(rows)
+        return found
+
+    def _observations(
+        self, state: Transaction, version: str, reference: Reference, merged: Merged, mark: int | None
+    ) -> list[tuple[Window, Profile]]:
+        """Complete stretches of event time that were not consumed yet; from now on they are."""
+        name, cursor = self.settings.name, f"observed {version}"
+        oldest = state.oldest_pane(name, version)
+        if oldest is None:
+            return []
+        due = due_observations(state.cursor(name, cursor) or None, oldest, mark, self.settings.observations)
+        if due:
+            state.set_cursor(name, cursor, due[-1].end)
+        return [(window, merged(version, reference, window)) for window in due]
+
+    def _windows(self, published: Iterable[WindowResult], version: str) -> list[WindowResult]:
+        seconds = alarm_window_seconds(self.settings)
+        mine = [result for result in published if result.version == version and result.window.seconds == seconds]
+        return sorted(mine, key=lambda result: (result.window.end, result.revision))
+
+
+@dataclass(frozen=True)
+class _VersionNews:
+    """What a cycle has for one version: observations with their profiles, evidence batches, windows."""
+
+    observations: Sequence[tuple[Window, Profile]]
+    labels: Sequence[pa.Table]
+    windows: Sequence[WindowResult]
+
+    def of(self, watch: Watch, reference: Reference) -> News:
+        """The same in the cells of one check."""
+        cells = watch.cells
+        if isinstance(cells, RiskCells):
+            batches = [LabelBatch(cells.count(reference, rows), _span(rows)) for rows in self.labels]
+            return News((), batches, self.windows)
+        counted = [(window, cell_counts(cells, profile)) for window, profile in self.observations]
+        return News(counted, (), self.windows)
+
+
+def _span(rows: pa.Table) -> tuple[int, int]:
+    times = event_times(rows)
+    return int(np.min(times)), int(np.max(times))

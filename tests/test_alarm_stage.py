@@ -1,0 +1,246 @@
+"""Alarms through real cycles: quiet traffic is quiet, drift and errors fire, and evidence is consumed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from monitor.alarms import Reason, State
+from monitor.statistics.seasons import ObservationSettings
+from monitor.verdict import Check
+from tests.alarm_bench import (
+    ACCURACY,
+    CROSS_ENTROPY,
+    OBSERVE_SECONDS,
+    PSI,
+    START,
+    STEP,
+    AlarmBench,
+    settings,
+    traffic,
+    truth,
+)
+
+Make = Callable[..., AlarmBench]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Make]:
+    made: list[AlarmBench] = []
+
+    def build(*checks: Check, **changes: object) -> AlarmBench:
+        root = tmp_path / str(len(made))
+        root.mkdir()
+        made.append(AlarmBench(root, settings(root, *checks, **changes)))
+        return made[-1]
+
+    yield build
+    for bench in made:
+        bench.state.close()
+
+
+def test_quiet_traffic_raises_no_alarm_and_has_consumed_every_observation(make: Make) -> None:
+    bench = make(PSI, ACCURACY, CROSS_ENTROPY)
+    for part in range(3):
+        batches = [traffic(number) for number in range(part * 12, part * 12 + 12)]
+        bench.send(*batches, *(truth(batch, 0.1) for batch in batches))
+        reports = bench.run(part * 12 + 12).alarms
+    assert {report.check: report.alarm.state for report in reports} == dict.fromkeys(
+        (PSI.metric, "accuracy", "cross_entropy"), State.INACTIVE
+    )
+    assert all(report.alarm.fired == 0 for report in reports)
+    drift = next(report for report in reports if report.check == PSI.metric)
+    assert drift.observations == 36
+    assert drift.alarm.window_end == START + 36 * STEP
+
+
+def test_drift_fires_names_the_column_and_resolves_when_it_is_back(make: Make) -> None:
+    bench = make(PSI)
+    bench.send(*(traffic(number) for number in range(4)))
+    assert bench.alarm(4).alarm.state is State.INACTIVE
+    bench.send(*(traffic(number, shift=0.8) for number in range(4, 7)))
+    fired = bench.alarm(7)
+    assert fired.alarm.state is State.FIRING
+    assert fired.alarm.effect is not None
+    assert fired.alarm.effect > fired.alarm.tolerance == 0.1
+    assert fired.explanation is not None
+    assert [column["column"] for column in fired.explanation["columns"]] == ["age"]
+    assert fired.explanation["columns"][0]["movement"] == "higher"
+    assert fired.explanation["since"] == START + 4 * STEP
+    assert "Drift is not damage" in fired.explanation["text"]
+    bench.send(*(traffic(number) for number in range(7, 9)))
+    resolved = bench.alarm(9)
+    assert (resolved.alarm.state, resolved.alarm.fired, resolved.observations) == (State.RESOLVED, 1, 1)
+    later = bench.cycle.run(START + 9 * STEP + 3_600_000_000 + 240_000_000).alarms[0]
+    assert (later.alarm.state, later.explanation) == (State.INACTIVE, None)
+
+
+def test_a_cycle_that_catches_up_comes_to_the_same_alarms_as_cycles_that_did_not_have_to(make: Make) -> None:
+    step_by_step, at_once = make(PSI), make(PSI)
+    shifts = [0, 0, 0, 0.8, 0.8, 0.8, 0, 0]
+    for number, shift in enumerate(shifts):
+        step_by_step.send(traffic(number, shift=shift))
+        step_by_step.run(number + 1)
+    at_once.send(*(traffic(number, shift=shift) for number, shift in enumerate(shifts)))
+    at_once.run(len(shifts))
+    assert step_by_step.tables()["evidence"] == at_once.tables()["evidence"]
+    ours, theirs = step_by_step.alarm(8).alarm, at_once.alarm(8).alarm
+    assert (ours.state, ours.fired, ours.effect) == (theirs.state, theirs.fired, theirs.effect)
+    assert (theirs.state, theirs.fired) == (State.RESOLVED, 1)
+
+
+def test_errors_that_rise_fire_and_say_from_what_to_what(make: Make) -> None:
+    bench = make(ACCURACY)
+    good = [traffic(number) for number in range(4)]
+    bench.send(*good, *(truth(batch, 0.1) for batch in good))
+    assert bench.alarm(4, "accuracy").alarm.state is State.INACTIVE
+    bad = [traffic(number) for number in range(4, 7)]
+    bench.send(*bad, *(truth(batch, 0.25) for batch in bad))
+    fired = bench.alarm(7, "accuracy")
+    assert fired.alarm.state is State.FIRING
+    assert fired.alarm.effect == pytest.approx(0.15, abs=0.05)
+    assert fired.explanation is not None
+    assert fired.explanation["text"].startswith("Errors rose from 10.")
+    assert "Labels show damage" in fired.explanation["text"]
+    well = [traffic(number) for number in range(7, 9)]
+    bench.send(*well, *(truth(batch, 0.1) for batch in well))
+    assert bench.alarm(9, "accuracy").alarm.state is State.RESOLVED
+
+
+def test_losses_that_rise_fire(make: Make) -> None:
+    bench = make(CROSS_ENTROPY)
+    batches = [traffic(number) for number in range(5)]
+    bench.send(*batches, *(truth(batch, 0.5) for batch in batches))
+    fired = bench.alarm(5, "cross_entropy")
+    assert fired.alarm.state is State.FIRING
+    assert fired.explanation is not None
+    assert "Cross-entropy above its" in fired.explanation["text"]
+
+
+def test_a_corrected_label_changes_the_effect_and_never_the_evidence(make: Make) -> None:
+    bench = make(ACCURACY)
+    batches = [traffic(number) for number in range(4)]
+    bench.send(*batches, *(truth(batch, 0.1) for batch in batches))
+    before = bench.alarm(4, "accuracy")
+    evidence = bench.tables()["evidence"]
+    corrected = truth(batches[-1], 0.6, seed=1)
+    later = corrected.column("label_time").cast("int64").to_numpy() + 5
+    place = corrected.schema.get_field_index("label_time")
+    field = corrected.schema.field(place)
+    bench.send(corrected.set_column(place, field, pa.array(later).cast(field.type)))
+    after = bench.alarm(5, "accuracy")
+    assert bench.tables()["evidence"] == evidence
+    assert after.alarm.effect is not None
+    assert before.alarm.effect is not None
+    assert after.alarm.effect > before.alarm.effect + 0.3
+    assert after.alarm.window_end == before.alarm.window_end
+    assert after.alarm.revision > before.alarm.revision
+    assert (after.alarm.state, after.alarm.reason) == (State.PENDING, Reason.EFFECT_WITHOUT_EVIDENCE)
+
+
+def test_a_late_prediction_revises_the_window_and_never_the_evidence(make: Make) -> None:
+    bench = make(PSI)
+    bench.send(*(traffic(number) for number in range(3)))
+    bench.run(3)
+    evidence, before = bench.tables()["evidence"], bench.alarm(3).alarm
+    bench.send(traffic(2, shift=3.0, name="late"))
+    after = bench.alarm(4).alarm
+    assert bench.tables()["evidence"] == evidence
+    assert after.window_end == before.window_end
+    assert after.effect is not None
+    assert after.effect > 0.1 > (before.effect or 0.0)
+    assert after.state is State.PENDING
+
+
+def test_a_state_reopened_between_any_two_cycles_is_the_same_byte_for_byte(make: Make) -> None:
+    checks = (PSI, ACCURACY, CROSS_ENTROPY)
+    steady, killed = make(*checks), make(*checks)
+    for number in range(8):
+        shift = 0.8 if 3 <= number < 6 else 0.0
+        batch = traffic(number, shift=shift)
+        for bench in (steady, killed):
+            bench.send(batch, truth(batch, 0.3 if shift else 0.1))
+            bench.run(number + 1)
+        killed.restart()
+        assert steady.tables() == killed.tables()
+    assert {report.alarm.fired for report in steady.run(8).alarms} == {1}
+
+
+def test_a_failed_cycle_consumes_no_evidence(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = make(PSI, ACCURACY)
+    batches = [traffic(number) for number in range(3)]
+    bench.send(*batches, *(truth(batch, 0.1) for batch in batches))
+
+    def broken(*_: object) -> None:
+        raise OSError("the disk is gone")
+
+    monkeypatch.setattr(type(bench.cycle), "_report", broken)
+    with pytest.raises(OSError, match="the disk is gone"):
+        bench.run(3)
+    assert bench.tables() == {"evidence": [], "alarms": []}
+    monkeypatch.undo()
+    assert {report.check: report.observations for report in bench.run(3).alarms} == {PSI.metric: 3, "accuracy": 1}
+
+
+def test_labels_of_part_of_a_season_wait_until_they_span_it(make: Make) -> None:
+    season = ObservationSettings(4 * OBSERVE_SECONDS, OBSERVE_SECONDS)
+    bench = make(ACCURACY, observations=season)
+    for number in range(3):
+        batch = traffic(number)
+        bench.send(batch, truth(batch, 0.5))
+        assert bench.alarm(number + 1, "accuracy").observations == 0
+    batch = traffic(3)
+    bench.send(batch, truth(batch, 0.5))
+    assert bench.alarm(4, "accuracy").observations == 1
+
+
+def test_inputs_are_observed_by_whole_seasons(make: Make) -> None:
+    bench = make(PSI, observations=ObservationSettings(4 * OBSERVE_SECONDS, OBSERVE_SECONDS))
+    bench.send(*(traffic(number) for number in range(7)))
+    assert bench.alarm(7).observations == 1
+    bench.send(traffic(7))
+    assert bench.alarm(8).observations == 2
+
+
+def test_by_phase_a_daily_cycle_is_learnt_and_a_drift_on_top_of_it_fires(make: Make) -> None:
+    phased = ObservationSettings(2 * OBSERVE_SECONDS, OBSERVE_SECONDS, "phase")
+    bench = make(PSI, observations=phased)
+    cycle = [0.7, -0.7]
+    bench.send(*(traffic(number, shift=cycle[number % 2]) for number in range(22)))
+    quiet = bench.alarm(22)
+    assert quiet.alarm.state is State.PENDING  # each phase is off the reference, which is no evidence
+    assert quiet.observations == 8
+    bench.send(*(traffic(number, shift=cycle[number % 2] + 1.6) for number in range(22, 26)))
+    fired = bench.alarm(26)
+    assert fired.alarm.state is State.FIRING
+    assert fired.explanation is not None
+    assert fired.explanation["columns"][0]["column"] == "age"
+    # That of the phase with most evidence.
+    assert fired.explanation["since"] in (START + 22 * STEP, START + 23 * STEP)
+
+
+def test_two_versions_share_the_budget_and_a_retired_one_gives_its_part_back(make: Make) -> None:
+    bench = make(PSI)
+    bench.send(traffic(0))
+    alone = bench.alarm(1)
+    bench.send(traffic(1), traffic(1, version="2"))
+    both = bench.run(2).alarms
+    assert [report.version for report in both] == ["1", "2"]
+    assert {report.share.run_length for report in both} == {2 * alone.share.run_length}
+    bench.send(*(traffic(number, version="2") for number in range(2, 5)))
+    [left] = bench.run(5).alarms
+    assert (left.version, left.share.run_length) == ("2", alone.share.run_length)
+    assert {row[1] for rows in bench.tables().values() for row in rows} == {"2"}
+
+
+def test_a_check_that_is_taken_out_of_the_configuration_leaves_nothing_behind(make: Make) -> None:
+    bench = make(PSI, ACCURACY)
+    bench.send(traffic(0))
+    assert len(bench.run(1).alarms) == 2
+    bench.restart(checks=settings(bench.root, PSI).checks)
+    bench.send(traffic(1))
+    [left] = bench.run(2).alarms
+    assert (left.check, left.observations) == (PSI.metric, 2)
