@@ -170,6 +170,7 @@ def health() -> list[Any]:
             "Per second and version.",
             "short",
             Query(f"sum by (version) (rate(trueup_predictions_total{{{VERSION}}}{rate}))", "{{version}}"),
+            Query(f"sum by (kind) (rate(trueup_predictions_repeated_total{{{MODEL}}}{rate}))", "repeated, {{kind}}"),
             minimum=0,
             width=8,
         ),

@@ -16,7 +16,9 @@ from monitor import matching
 from monitor.alarm_report import AlarmReport
 from monitor.alarm_stage import AlarmStage, Consumed
 from monitor.engines.local import event_times, touched_panes
+from monitor.engines.repeats import Tally
 from monitor.evaluation import evaluate_window, fingerprint
+from monitor.fault_points import fault_point
 from monitor.label_join import maturity
 from monitor.log.tables import ModelLog, TableName
 from monitor.pane_builder import PaneMerger, input_merger, outcome_merger, rebuild_inputs, rebuild_outcomes
@@ -38,6 +40,8 @@ from monitor.windows import (
 )
 
 Item = TypeVar("Item")
+# Name of the counters of predictions that came again.
+REPEATS = "repeats"
 # Rebuilt panes that commit together.
 PANES_AT_ONCE = 256
 
@@ -53,6 +57,7 @@ class CycleReport:
     watermark: int | None
     predictions_total: dict[str, int]
     labels_total: dict[str, int]
+    repeats_total: dict[str, int]
     pending_labels: int
     alarms: tuple[AlarmReport, ...] = ()
 
@@ -89,7 +94,14 @@ class ModelCycle:
             predictions_after = state.cursor(self.settings.name, "predictions")
             labels_after = state.cursor(self.settings.name, "labels")
             matched_after = state.cursor(self.settings.name, "matched")
-        from_labels = matching.match_labels(self.log, after=labels_after, until=labels_until)
+        from_labels = matching.match_labels(
+            self.log,
+            self.settings.labels,
+            after=labels_after,
+            until=labels_until,
+            predictions_until=predictions_until,
+        )
+        fault_point("cycle.labels_matched")
         from_predictions = matching.match_predictions(
             self.log,
             self.settings.labels,
@@ -97,19 +109,26 @@ class ModelCycle:
             until=predictions_until,
             labels_until=labels_after,
         )
-        repeats = matching.repeats_across_panes(self.log, after=predictions_after, until=predictions_until)
+        repeats = matching.repeats_across_panes(
+            self.log, self.settings.windows.pane_seconds, after=predictions_after, until=predictions_until
+        )
         matched_until = self.log.last_sequence("matched")
+        fault_point("cycle.predictions_matched")
         new = self._touched("predictions", predictions_after, predictions_until)
         truth = self._touched("matched", matched_after, matched_until)
         with self.state.transaction() as state:
             # Panes are a function of the log: those that commit before the cursors move are made again after a kill.
             dirty = self._dirty_panes(state, new, truth, repeats, now)
-        self._rebuild(dirty)
+        tally = Tally(predictions_after, matched_after)
+        self._rebuild(dirty, tally)
+        fault_point("cycle.rebuilt")
         with self.state.transaction() as state:
             self._count(state, from_labels, from_predictions, new, now)
+            self._count_repeats(state, tally, repeats)
             self._note_versions(state, now)
             mark = watermark(self._sources(state, now), self.settings.windows, now)
             published = self._publish(state, dirty, mark, now)
+            self._count_expired(state, mark, now)
             state.set_cursor(self.settings.name, "predictions", predictions_until)
             state.set_cursor(self.settings.name, "labels", labels_until)
             state.set_cursor(self.settings.name, "matched", matched_until)
@@ -119,7 +138,10 @@ class ModelCycle:
                 lambda version, reference, window: self._merged(state, version, reference, window)[0],
                 Consumed(published, mark, (matched_after, matched_until), now),
             )
-            return replace(self._report(state, published, mark), alarms=tuple(alarms))
+            report = replace(self._report(state, published, mark), alarms=tuple(alarms))
+            fault_point("cycle.committing")
+        fault_point("cycle.committed")
+        return report
 
     def _touched(self, table: TableName, after: int, until: int) -> dict[str, dict[int, int]]:
         return touched_panes(self.log, table, self.settings.windows.pane_seconds, after=after, until=until)
@@ -140,27 +162,56 @@ class ModelCycle:
         state.remove_pending(name, found)
         horizon = round(self.settings.labels.horizon_seconds * MICROSECONDS)
         orphans = state.expire_pending(name, now - horizon)
-        for key, amount in (("received", from_labels.labels), ("matched", len(found)), ("orphan", orphans)):
+        for key, amount in (("received", from_labels.labels), ("orphan", orphans)):
             state.add(name, "labels", key, amount)
+
+    def _count_repeats(self, state: Transaction, tally: Tally, repeats: matching.Repeats) -> None:
+        """Count what came again: identical, in contradiction to what was known, or to correct it."""
+        name = self.settings.name
+        across = sum(len(repeat.panes) - max(len(repeat.known_panes), 1) for repeat in repeats.values())
+        for key, amount in (("identical", tally.identical), ("conflicting", tally.conflicting + across)):
+            state.add(name, REPEATS, key, amount)
+        # A prediction that came again in another pane had its label counted there.
+        known = {identifier for (_, identifier), repeat in repeats.items() if repeat.known_panes}
+        for key, amount in (
+            ("matched", len(tally.matched - known)),
+            ("corrected", sum(tally.corrected.values())),
+            ("contradicted", sum(tally.contradicted.values())),
+        ):
+            state.add(name, "labels", key, amount)
+
+    def _count_expired(self, state: Transaction, mark: int | None, now: int) -> None:
+        """Count predictions whose label had not come when their horizon passed, by the shortest windows."""
+        if mark is None:
+            return
+        name, seconds = self.settings.name, min(self.settings.windows.window_seconds)
+        size = round(seconds * MICROSECONDS)
+        before = state.cursor(name, "expired")
+        until = min(mark, now - round(self.settings.labels.horizon_seconds * MICROSECONDS)) // size * size
+        if until <= before:
+            return
+        latest = {(item.version, item.start): item for item in state.windows(name, seconds=seconds, start=before)}
+        ended = [decode_window(item.result) for item in latest.values() if item.end <= until]
+        state.add(name, "labels", "expired", sum(max(window.predictions - window.labels, 0) for window in ended))
+        state.set_cursor(name, "expired", until)
 
     def _dirty_panes(
         self,
         state: Transaction,
         new: dict[str, dict[int, int]],
         truth: dict[str, dict[int, int]],
-        repeats: dict[tuple[str, str], tuple[int, tuple[int, ...]]],
+        repeats: matching.Repeats,
         now: int,
     ) -> _Dirty:
-        name, seconds = self.settings.name, self.settings.windows.pane_seconds
+        name = self.settings.name
         dirty = _Dirty(
             {version: set(panes) for version, panes in new.items()},
             {version: set(panes) for version, panes in truth.items()},
         )
-        state.put_superseded(name, {key: winner for key, (winner, _) in repeats.items()})
-        for (version, _), (_, moments) in repeats.items():
-            starts = {pane_start(moment, seconds) for moment in moments}
-            dirty.inputs.setdefault(version, set()).update(starts)
-            dirty.outcomes.setdefault(version, set()).update(starts)
+        state.put_superseded(name, {key: repeat.earliest for key, repeat in repeats.items()})
+        for (version, _), repeat in repeats.items():
+            dirty.inputs.setdefault(version, set()).update(repeat.panes)
+            dirty.outcomes.setdefault(version, set()).update(repeat.panes)
         for version, identity in state.versions(name).items():
             reference = self.references.get(version)
             if reference is not None and reference.identity != identity:
@@ -189,22 +240,26 @@ class ModelCycle:
                 starts = {pane_start(moment, seconds) for moment in set(event_times(batch).tolist())}
                 target.setdefault(version, set()).update(starts)
 
-    def _rebuild(self, dirty: _Dirty) -> None:
+    def _rebuild(self, dirty: _Dirty, tally: Tally) -> None:
         windows, name = self.settings.windows, self.settings.name
-        for version in {*dirty.inputs, *dirty.outcomes}:
+        for version in sorted({*dirty.inputs, *dirty.outcomes}):
             reference = self.references.get(version)
-            if reference is None:
-                continue
             with self.state.transaction(write=False) as state:
                 lost = state.superseded(name, version)
-            inputs = rebuild_inputs(self.log, reference, version, dirty.inputs.get(version, set()), windows, lost)
-            outcomes = rebuild_outcomes(self.log, reference, version, dirty.outcomes.get(version, set()), windows, lost)
+            inputs = rebuild_inputs(
+                self.log, reference, version, dirty.inputs.get(version, set()), windows, lost, tally
+            )
+            outcomes = rebuild_outcomes(
+                self.log, reference, version, dirty.outcomes.get(version, set()), windows, lost, tally
+            )
             # In parts, so that others get their turn at the state, and a long backlog does not pile up in memory.
             for part in batched(chain(inputs, outcomes), PANES_AT_ONCE):
                 with self.state.transaction() as state:
                     state.put_panes(name, part)
 
     def _sources(self, state: Transaction, now: int) -> list[SourceProgress]:
+        # A source that spoke in the future was seen before the clock was set back: from now on its silence counts.
+        state.bring_sources_back(self.settings.name, now)
         sources = state.sources(self.settings.name)
         if sources:
             return sources
@@ -239,9 +294,11 @@ class ModelCycle:
     def _newly_complete(self, state: Transaction, version: str, seconds: float, mark: int) -> set[Window]:
         name, cursor = self.settings.name, f"published {seconds:g} {version}"
         before = state.cursor(name, cursor)
+        if mark != before:
+            # It goes back with the watermark when the clock does, or what completes until then would be passed over.
+            state.set_cursor(name, cursor, mark)
         if mark <= before:
             return set()
-        state.set_cursor(name, cursor, mark)
         size = round(seconds * MICROSECONDS)
         starts = state.pane_starts(name, version, before - size, mark)
         return {tumbling_window(start, seconds) for start in starts}
@@ -323,6 +380,7 @@ class ModelCycle:
             watermark=mark,
             predictions_total=state.counters(name, "predictions"),
             labels_total=state.counters(name, "labels"),
+            repeats_total=state.counters(name, REPEATS),
             pending_labels=state.pending_count(name),
         )
 

@@ -13,14 +13,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from monitor.engines.local import event_times, find
 from monitor.label_join import LabelSettings
-from monitor.log.tables import ModelLog
+from monitor.log.tables import SEQUENCE, ModelLog
 from monitor.records import PROBABILITY_PREFIX
-from monitor.windows import MICROSECONDS
+from monitor.windows import MICROSECONDS, pane_start
 
 # Labels and predictions are looked up this many at a time: bounds memory, and amortises reading the id column.
 CHUNK_ROWS = 500_000
@@ -37,19 +38,24 @@ class Matching:
     waiting: frozenset[str]
 
 
-def match_labels(log: ModelLog, *, after: int, until: int) -> Matching:
-    """Match the labels of ingest sequences (after, until] and append what is found to `matched`."""
+def match_labels(log: ModelLog, settings: LabelSettings, *, after: int, until: int, predictions_until: int) -> Matching:
+    """Match the labels of ingest sequences (after, until] with the predictions up to `predictions_until`.
+
+    What is found is appended to `matched`. A newer prediction finds its label itself, when it is its turn.
+    """
     count = 0
     matched: set[str] = set()
     waiting: set[str] = set()
     for labels in _chunks(log, "labels", after, until):
         count += labels.num_rows
-        ids = pc.unique(labels.column("prediction_id").combine_chunks())
-        predictions = find(log, "predictions", ids, _outputs(log), **_known_range(labels))
+        ids = _ids(labels)
+        predictions = find(log, "predictions", ids, _outputs(log), until=predictions_until, **_known_range(labels))
         hits: set[str] = set()
         if predictions is not None:
-            hits = set(predictions.column("prediction_id").to_pylist())
-            log.append("matched", _joined(predictions, labels), {})
+            joined = _joined(predictions, labels, settings)
+            hits = set(joined.column("prediction_id").to_pylist())
+            if hits:
+                log.append("matched", joined, {})
         matched |= hits
         waiting |= set(ids.to_pylist()) - hits
     return Matching(count, frozenset(matched), frozenset(waiting - matched))
@@ -59,50 +65,74 @@ def match_predictions(log: ModelLog, settings: LabelSettings, *, after: int, unt
     """Match the predictions of (after, until] with labels that came before them (label sequence ≤ labels_until)."""
     matched: set[str] = set()
     for predictions in _chunks(log, "predictions", after, until):
-        ids = pc.unique(predictions.column("prediction_id").combine_chunks())
+        ids = _ids(predictions)
         earliest = int(event_times(predictions).min()) - round(settings.horizon_seconds * MICROSECONDS)
         columns = ["prediction_id", "label", "label_time", "source"]
         labels = find(log, "labels", ids, columns, start=earliest, until=labels_until)
         if labels is None:
             continue
-        log.append("matched", _joined(predictions, labels), {})
-        matched |= set(labels.column("prediction_id").to_pylist())
+        joined = _joined(predictions, labels, settings)
+        if joined.num_rows:
+            log.append("matched", joined, {})
+        matched |= set(joined.column("prediction_id").to_pylist())
     return Matching(0, frozenset(matched), frozenset())
 
 
-def repeats_across_panes(
-    log: ModelLog, *, after: int, until: int
-) -> dict[tuple[str, str], tuple[int, tuple[int, ...]]]:
-    """(version, id) of new predictions that the log also holds at other event times: the earliest, and all of them."""
-    found: dict[tuple[str, str], tuple[int, tuple[int, ...]]] = {}
+@dataclass(frozen=True)
+class Repeat:
+    """One prediction that lies in several panes: its earliest event time (µs), the panes, those known before."""
+
+    earliest: int
+    panes: frozenset[int]
+    known_panes: frozenset[int]
+
+
+# By (version, prediction id).
+Repeats = dict[tuple[str, str], Repeat]
+
+
+def repeats_across_panes(log: ModelLog, pane_seconds: float, *, after: int, until: int) -> Repeats:
+    """Predictions of (after, until] that the log also holds in other panes."""
+    found: Repeats = {}
     reach = round(REPEAT_HORIZON_SECONDS * MICROSECONDS)
     for new in _chunks(log, "predictions", after, until, ["prediction_id", "version", "event_time"]):
         times = event_times(new)
-        ids = pc.unique(new.column("prediction_id").combine_chunks())
+        ids = _ids(new)
         rows = find(
             log,
             "predictions",
             ids,
-            ["version", "event_time"],
+            ["version", "event_time", SEQUENCE],
             start=int(times.min()) - reach,
             end=int(times.max()) + reach + 1,
+            until=until,
         )
         if rows is None:
             continue
-        groups = rows.group_by(["version", "prediction_id"]).aggregate(
-            [("event_time", "min"), ("event_time", "max"), ("event_time", "distinct")]
-        )
-        differing = groups.filter(pc.not_equal(groups.column("event_time_min"), groups.column("event_time_max")))
-        for row in differing.select(["version", "prediction_id"]).to_pylist():
-            mine = rows.filter(
-                pc.and_(
-                    pc.equal(rows.column("prediction_id"), row["prediction_id"]),
-                    pc.equal(rows.column("version"), row["version"]),
-                )
-            )
-            moments = tuple(sorted(set(event_times(mine).tolist())))
-            found[row["version"], row["prediction_id"]] = (moments[0], moments)
+        groups = rows.group_by(["version", "prediction_id"]).aggregate([("event_time", "min"), ("event_time", "max")])
+        several = groups.filter(pc.not_equal(groups.column("event_time_min"), groups.column("event_time_max")))
+        if several.num_rows:
+            mine = rows.filter(pc.is_in(rows.column("prediction_id"), value_set=_ids(several)))
+            found |= _repeats(mine, pane_seconds, after)
     return found
+
+
+def _repeats(rows: pa.Table, pane_seconds: float, after: int) -> Repeats:
+    moments: dict[tuple[str, str], list[tuple[int, bool]]] = {}
+    columns = (rows.column(name).to_pylist() for name in ("version", "prediction_id", SEQUENCE))
+    for version, identifier, sequence, moment in zip(*columns, event_times(rows).tolist(), strict=True):
+        moments.setdefault((version, identifier), []).append((moment, sequence <= after))
+    found: Repeats = {}
+    for key, seen in moments.items():
+        panes = frozenset(pane_start(moment, pane_seconds) for moment, _ in seen)
+        if len(panes) > 1:
+            known = frozenset(pane_start(moment, pane_seconds) for moment, before in seen if before)
+            found[key] = Repeat(min(moment for moment, _ in seen), panes, known)
+    return found
+
+
+def _ids(rows: pa.Table) -> pa.Array:
+    return pc.unique(rows.column("prediction_id").combine_chunks())
 
 
 def _outputs(log: ModelLog) -> list[str]:
@@ -117,9 +147,12 @@ def _outputs(log: ModelLog) -> list[str]:
     ]
 
 
-def _joined(predictions: pa.Table, labels: pa.Table) -> pa.Table:
+def _joined(predictions: pa.Table, labels: pa.Table, settings: LabelSettings) -> pa.Table:
     truth = labels.select(["prediction_id", "label", "label_time", "source"])
-    return predictions.join(truth, keys="prediction_id", join_type="inner")
+    joined = predictions.join(truth, keys="prediction_id", join_type="inner")
+    # The same rule in both directions, however the files are cut: what was known a horizon before is another thing's.
+    age = np.asarray(event_times(joined) - event_times(joined, "label_time"))
+    return joined.filter(pa.array(age <= round(settings.horizon_seconds * MICROSECONDS)))
 
 
 def _known_range(labels: pa.Table) -> dict[str, int]:

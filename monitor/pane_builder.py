@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from monitor.engines.local import pane_ranges, read_panes, unique_outcomes, unique_predictions
+from monitor.engines.local import drop_superseded, pane_ranges, read_panes, unique_outcomes, unique_predictions
+from monitor.engines.repeats import Tally
 from monitor.log.tables import ModelLog
 from monitor.profiles.codec import decode_outcome, decode_profile, encode_outcome, encode_profile
 from monitor.profiles.model_profile import Profile, Reference, empty_outcome, profile_inputs, profile_outcomes
@@ -26,35 +27,50 @@ BLOCK_PANES = 12
 
 def rebuild_inputs(
     log: ModelLog,
-    reference: Reference,
+    reference: Reference | None,
     version: str,
     starts: set[int],
     settings: WindowSettings,
     superseded: dict[str, int],
+    tally: Tally,
 ) -> Iterator[StoredPane]:
-    """Drift profiles of these panes, from all predictions the log holds for them."""
+    """Drift profiles of these panes, from all predictions the log holds for them; what is new goes to `tally`.
+
+    Without a reference there is nothing to profile against, and the rows are only counted.
+    """
     files = log.files("predictions")
     for wanted in pane_ranges(version, starts, settings.pane_seconds, files):
         for start, rows in read_panes(log, "predictions", wanted, settings.pane_seconds, None):
+            tally.note_predictions(rows)
+            if reference is None:
+                continue
             profile = profile_inputs(reference, unique_predictions(rows, superseded))
             yield _stored(version, "inputs", start, settings, reference, profile.rows, encode_profile(profile))
 
 
 def rebuild_outcomes(
     log: ModelLog,
-    reference: Reference,
+    reference: Reference | None,
     version: str,
     starts: set[int],
     settings: WindowSettings,
     superseded: dict[str, int],
+    tally: Tally,
 ) -> Iterator[StoredPane]:
-    """Outcome profiles of these panes, from all matched labels the log holds for them."""
+    """Outcome profiles of these panes, from all matched labels the log holds for them; what is new goes to `tally`.
+
+    Without a reference there is nothing to profile against, and the rows are only counted.
+    """
     if log.schema("matched") is None:  # no label has ever found its prediction
         return
     files = log.files("matched")
     for wanted in pane_ranges(version, starts, settings.pane_seconds, files):
-        for start, rows in read_panes(log, "matched", wanted, settings.pane_seconds, None):
-            profile = profile_outcomes(reference, unique_outcomes(rows, superseded))
+        for start, found in read_panes(log, "matched", wanted, settings.pane_seconds, None):
+            rows = drop_superseded(found, superseded)
+            tally.note_labels(rows)
+            if reference is None:
+                continue
+            profile = profile_outcomes(reference, unique_outcomes(rows))
             yield _stored(version, "outcomes", start, settings, reference, profile.rows, encode_outcome(profile))
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from monitor.cycle import REPEATS
 from monitor.export.snapshot import CheckLimit, ModelSnapshot, ReferenceState, VersionInfo, check_limits
 from monitor.log.spool import OPEN_SUFFIX, SEALED_SUFFIX
 from monitor.pipeline import REJECTED, ModelParts
@@ -25,6 +26,7 @@ class Counters:
     """Counters of one model that only grow, as the state holds them."""
 
     predictions: Mapping[str, int]
+    repeats: Mapping[str, int]
     labels: Mapping[str, int]
     rejected: Mapping[str, int]
     pending_labels: int
@@ -36,6 +38,7 @@ def read_counters(state: State, model: str) -> Counters:
     with state.transaction(write=False) as transaction:
         return Counters(
             transaction.counters(model, "predictions"),
+            transaction.counters(model, REPEATS),
             transaction.counters(model, "labels"),
             transaction.counters(model, REJECTED),
             transaction.pending_count(model),
@@ -53,6 +56,7 @@ def model_snapshot(parts: ModelParts, status: WorkerStatus, counters: Counters) 
         versions=tuple(VersionInfo(name, _reference_state(parts, name)) for name in counters.versions),
         windows=() if report is None else (*report.rolling, *report.final),
         predictions_total=counters.predictions,
+        repeats_total=counters.repeats,
         labels_total=counters.labels,
         rejected_total=counters.rejected,
         pending_labels=counters.pending_labels,

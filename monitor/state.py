@@ -210,6 +210,12 @@ class Transaction:
         values = {"newest_event_time": newest, "last_seen": now}
         self.upsert(_SOURCES, {"model": model, "source": source}, values)
 
+    def bring_sources_back(self, model: str, now: int) -> None:
+        """Let no source have spoken in the future."""
+        self._connection.execute(
+            sa.update(_SOURCES).where(_SOURCES.c.model == model, _SOURCES.c.last_seen > now).values(last_seen=now)
+        )
+
     def sources(self, model: str) -> list[SourceProgress]:
         """Progress of every source of the model's predictions."""
         query = sa.select(_SOURCES.c.newest_event_time, _SOURCES.c.last_seen).where(_SOURCES.c.model == model)

@@ -46,7 +46,8 @@ class Bench:
     cycle: ModelCycle
     writers: int = 0
 
-    def send(self, *batches: pa.RecordBatch) -> None:
+    def send(self, *batches: pa.RecordBatch, seen: int | None = None) -> None:
+        """Spool and ingest; the sources spoke at `seen`, by default when their newest prediction was made."""
         self.writers += 1
         writer = SpoolWriter(self.root / "spool", writer=f"w{self.writers:05d}")
         for batch in batches:
@@ -61,7 +62,7 @@ class Bench:
         assert progress.errors == []
         with self.state.transaction() as state:
             for (model, source), newest in progress.newest.items():
-                state.note_source(model, source, newest, newest)
+                state.note_source(model, source, newest, newest if seen is None else seen)
 
     def run(self, now: int) -> CycleReport:
         return self.cycle.run(now)
@@ -215,7 +216,9 @@ def test_a_kill_after_matching_does_not_hide_a_label_from_a_prediction_that_come
 ) -> None:
     bench.send(predictions(["a"], start=START), labels(["a", "b"], ["cat", "dog"]))
     # What a cycle does before it is killed: matched rows are in the log, the cursors have not moved.
-    match_labels(bench.cycle.log, after=0, until=bench.cycle.log.last_sequence("labels"))
+    log = bench.cycle.log
+    until = log.last_sequence("labels"), log.last_sequence("predictions")
+    match_labels(log, LABELS, after=0, until=until[0], predictions_until=until[1])
     bench.send(predictions(["b"], start=START))
     report = bench.run(START + 2 * HOUR)
     assert report.labels_total["matched"] == 2
@@ -376,3 +379,87 @@ def test_rebuilt_and_incremental_panes_are_equal(make: Make, tmp_path: Path) -> 
     bench.run(START + 41 * HOUR)
     after = {w.window.start: replace(w, revision=0) for w in bench.windows()}
     assert after == before
+
+
+def test_every_state_of_a_label_is_counted(bench: Bench) -> None:
+    truth = truth_for(IDS)
+    batch = predictions(IDS, start=START, step=10 * MICROSECONDS)
+    bench.send(batch, labels(IDS[:60], [truth[i] for i in IDS[:60]]), labels(["nobody"], ["cat"]))
+    bench.run(START + 2 * HOUR)
+    other = [CLASSES[(CLASSES.index(truth[i]) + 1) % 3] for i in IDS[:5]]
+    bench.send(labels(IDS[:5], other, time=START + 3 * HOUR))
+    bench.send(labels(IDS[5:7], ["cat", "cat"], time=START + 3 * HOUR))
+    bench.send(labels(IDS[5:7], ["dog", "dog"], time=START + 3 * HOUR))
+    bench.send(batch.slice(0, 10), predictions(IDS[:3], start=START, step=10 * MICROSECONDS, seed=9))
+    bench.run(START + 4 * HOUR)
+    report = bench.run(START + 30 * HOUR)
+    counts = report.labels_total
+    # Of two labels a moment at least one is another value than the first; one may repeat it.
+    changed = sum(len({truth[i], "cat", "dog"}) - 1 for i in IDS[5:7])
+    expected_counts = {"received": 70, "matched": 60, "orphan": 1, "expired": 40, "contradicted": 2}
+    assert {key: counts[key] for key in expected_counts} == expected_counts
+    assert counts["corrected"] == 5 + changed
+    assert report.repeats_total == {"identical": 10, "conflicting": 3}
+
+
+def test_labels_of_a_version_without_a_reference_are_counted(make: Make, tmp_path: Path) -> None:
+    bench = make()
+    (tmp_path / "reference.trueup").unlink()
+    bench.send(predictions(IDS, start=START), labels(IDS, list(truth_for(IDS).values())))
+    assert bench.run(START + HOUR).labels_total["matched"] == 100
+
+
+def test_a_prediction_repeated_in_another_pane_is_counted_as_a_conflict_and_its_label_once(bench: Bench) -> None:
+    truth = truth_for(IDS)
+    bench.send(predictions(IDS, start=START), labels(IDS, list(truth.values())))
+    bench.run(START + HOUR)
+    bench.send(predictions(IDS, start=START + 20 * MINUTE))
+    bench.run(START + HOUR)
+    bench.send(predictions(IDS, start=START + 40 * MINUTE))
+    report = bench.run(START + 2 * HOUR)
+    assert report.repeats_total == {"identical": 0, "conflicting": 200}
+    assert report.labels_total["matched"] == 100
+    assert report.rolling[0].labels == 100
+
+
+def test_what_was_known_a_horizon_before_a_prediction_is_not_its_label(bench: Bench) -> None:
+    truth = truth_for(IDS)
+    old, recent = IDS[:50], IDS[50:]
+    bench.send(labels(old, [truth[i] for i in old], time=START - 25 * HOUR))
+    bench.send(labels(recent, [truth[i] for i in recent], time=START - 23 * HOUR))
+    bench.run(START)
+    bench.send(predictions(IDS, start=START))
+    assert bench.run(START + HOUR).rolling[0].labels == 50
+    bench.send(labels(old, [truth[i] for i in old], time=START - 26 * HOUR))
+    assert bench.run(START + 2 * HOUR).rolling[0].labels == 50
+
+
+def test_a_clock_that_jumps_a_day_both_ways_publishes_every_window_as_if_it_had_not(bench: Bench) -> None:
+    day = 24 * HOUR
+    ids = [f"id-{place:03d}" for place in range(480)]
+    batch = predictions(ids, start=START, step=MINUTE)
+    truth = truth_for(ids)
+    jumps = {2: day, 3: 0, 5: -day, 6: 0}
+    jump = 0
+    for hour in range(8):
+        jump = jumps.get(hour, jump)
+        now = START + (hour + 1) * HOUR + jump
+        bench.send(batch.slice(hour * 60, 60), seen=now)
+        bench.run(now)
+        # Nobody speaks for a while, and the clock goes on.
+        bench.run(now + 30 * MINUTE)
+    bench.run(START + 9 * HOUR)
+    windows = {(w.window.start - START) // HOUR: w for w in bench.windows()}
+    assert sorted(windows) == list(range(8))
+    assert {w.predictions for w in windows.values()} == {60}
+    bench.send(labels(ids, list(truth.values())))
+    bench.run(START + 10 * HOUR)
+    latest = {w.window.start: w for w in bench.windows()}
+    assert {(w.maturity, w.labels) for w in latest.values()} == {("final", 60)}
+
+
+def test_a_source_that_fell_silent_while_the_clock_was_ahead_does_not_hold_the_windows_back(bench: Bench) -> None:
+    bench.send(predictions(IDS, start=START), seen=START + 24 * HOUR)
+    bench.run(START + 10 * MINUTE)
+    bench.run(START + 3 * HOUR)
+    assert [w.predictions for w in bench.windows()] == [100]

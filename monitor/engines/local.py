@@ -101,7 +101,7 @@ def unique_predictions(rows: pa.Table, superseded: dict[str, int] | None = None)
     `rows` are of one version, in any order. `superseded` holds the winning event time (µs) of ids repeated in other
     panes.
     """
-    rows = _drop_superseded(rows, superseded)
+    rows = drop_superseded(rows, superseded)
     split = split_repeats(rows)
     if split is None:
         return rows
@@ -127,7 +127,7 @@ def unique_outcomes(rows: pa.Table, superseded: dict[str, int] | None = None) ->
     The prediction is chosen as `unique_predictions` does (event time, hash of output), then the label with the largest
     (label_time, hash of label).
     """
-    rows = _drop_superseded(rows, superseded)
+    rows = drop_superseded(rows, superseded)
     split = split_repeats(rows)
     if split is None:
         return rows
@@ -220,7 +220,8 @@ def _find_in_file(file: LogFile, identifiers: pa.Array, names: Sequence[str], kn
     return rows.select(list(names)).cast(pa.schema([known.field(name) for name in names]))
 
 
-def _drop_superseded(rows: pa.Table, superseded: dict[str, int] | None) -> pa.Table:
+def drop_superseded(rows: pa.Table, superseded: dict[str, int] | None) -> pa.Table:
+    """`rows` without those whose id has an earlier prediction, whose event time (µs) is in `superseded`."""
     if not superseded or not rows.num_rows:
         return rows
     index = pc.index_in(_one_chunk(rows, "prediction_id"), value_set=pa.array(list(superseded), pa.string()))

@@ -23,8 +23,8 @@ class Tally:
     """What a cycle found among the rows newer than `predictions_after` and `matched_after`.
 
     `identical` and `conflicting` repeats of predictions; by id, whether its first label came (`matched`), how many
-    different labels replaced or were replaced by another of another time (`corrected`), and how many contradict another
-    of the same time (`contradicted`). Labels count once however many versions answered.
+    other values than one it was given (`corrected`), and how many labels contradict another of the same time
+    (`contradicted`, a part of the corrected or of the older ones). Labels count once however many versions answered.
     """
 
     predictions_after: int
@@ -55,6 +55,8 @@ class Tally:
 
     def note_labels(self, rows: pa.Table) -> None:
         """Count what the labels of one version's matched rows in one pane say that was not known."""
+        if not rows.num_rows:
+            return
         fresh = pc.greater(rows.column(SEQUENCE), self.matched_after)
         new = set(rows.column("prediction_id").filter(fresh).to_pylist())
         if not new:
@@ -82,11 +84,9 @@ class Tally:
 
 
 def _changes(labels: set[tuple[int, bytes]]) -> tuple[int, int]:
-    """(labels that differ from another of another time, labels that contradict another of the same time)."""
-    if len(labels) < 2:
-        return 0, 0
-    contradicted = len(labels) - len({time for time, _ in labels})
-    return max(len({label for _, label in labels}) - 1 - contradicted, 0), contradicted
+    """(values beside the first, labels that contradict another of the same time); both only grow with the set."""
+    values, times = {label for _, label in labels}, {time for time, _ in labels}
+    return max(len(values) - 1, 0), len(labels) - len(times)
 
 
 def _sequences(rows: pa.Table) -> list[int]:

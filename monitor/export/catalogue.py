@@ -104,6 +104,13 @@ _EVALUATION = (
 
 _RECORDS = (
     _counter("records", ("model", "version"), "predictions", "predictions", "Predictions read from the log"),
+    _counter(
+        "records",
+        ("model", "kind"),
+        "predictions_repeated",
+        "predictions",
+        "Predictions that came again, identical to or in conflict with the one that counts",
+    ),
     _counter("records", ("model", "state"), "labels", "labels", "Labels read from the log, by what became of them"),
     _gauge("records", ("model",), "labels_pending", "labels", "Labels whose prediction has not come yet"),
     _counter("records", ("model", "reason"), "records_rejected", "records", "Records set aside, by reason"),

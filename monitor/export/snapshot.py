@@ -60,7 +60,9 @@ class ModelSnapshot:
 
     `windows` holds per version and length the rolling window (maturity provisional) and the latest final one; it is
     ignored where `success` is False, since old numbers must not stay. `predictions_total` is by version,
-    `labels_total` by state (received, matched, corrected, orphan …), `rejected_total` by reason; these only grow.
+    `repeats_total` by kind (identical, conflicting), `labels_total` by state (received, matched, corrected,
+    contradicted, orphan; expired are predictions whose label did not come in time), `rejected_total` by reason; these
+    only grow.
     """
 
     model: str
@@ -68,6 +70,7 @@ class ModelSnapshot:
     versions: tuple[VersionInfo, ...] = ()
     windows: tuple[WindowResult, ...] = ()
     predictions_total: Mapping[str, int] = field(default_factory=dict)
+    repeats_total: Mapping[str, int] = field(default_factory=dict)
     labels_total: Mapping[str, int] = field(default_factory=dict)
     rejected_total: Mapping[str, int] = field(default_factory=dict)
     pending_labels: int = 0

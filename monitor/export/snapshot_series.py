@@ -80,6 +80,7 @@ def _model_series(model: ModelSnapshot, fresh: bool, budget: int) -> Iterator[Se
         ("trueup_label_horizon_seconds", model.label_horizon_seconds),
     )
     yield from by_label("trueup_predictions_total", labels, "version", model.predictions_total)
+    yield from by_label("trueup_predictions_repeated_total", labels, "kind", model.repeats_total)
     yield from by_label("trueup_labels_total", labels, "state", model.labels_total)
     yield from by_label("trueup_records_rejected_total", labels, "reason", model.rejected_total)
     for limit in model.limits:

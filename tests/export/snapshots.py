@@ -106,6 +106,7 @@ def model(name: str = "digits", *, task: str = "classification", **changes: obje
             window(name, values=values, maturity="final", end=NOW - 3_600, revision=1),
         ),
         predictions_total={"1": 12_345, "2": 10},
+        repeats_total={"identical": 12, "conflicting": 1},
         labels_total={"received": 9_000, "matched": 8_990, "orphan": 4},
         rejected_total={"future_event_time": 3},
         pending_labels=6,
