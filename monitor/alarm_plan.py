@@ -19,6 +19,7 @@ from monitor.statistics.result import Estimate
 from monitor.statistics.risk_cells import RiskCells, risk_cells
 from monitor.statistics.summary import reference_values
 from monitor.verdict import Check, Threshold, WindowResult
+from monitor.windows import format_duration
 
 # Without an accepted rate of errors of its own, this much (0–1) over the reference's upper bound is accepted of a risk.
 RISK_TOLERANCE = 0.01
@@ -108,6 +109,22 @@ def budget_shares(settings: ModelSettings, labelled: dict[str, bool], versions: 
     }
     budget = replace(settings.false_alarms, alarms=settings.false_alarms.alarms / max(versions, 1))
     return split_budget(budget, seconds)
+
+
+def assumption(settings: ModelSettings) -> str:
+    """What must be true of the traffic for the promised run length, for people; printed next to the budget."""
+    observed, effect = settings.observations, settings.observations.design_effect
+    length = format_duration(observed.length_seconds)
+    alike = {
+        "off": f"stretches of {length} are alike",
+        "season": f"stretches of {length} are alike (what repeats within one does not matter)",
+        "phase": f"stretches of {length} are like those of the same phase of other seasons",
+    }["off" if observed.season_seconds is None else observed.match]
+    divided = "" if effect == 1 else f" after counts are divided by {effect:g}"
+    return (
+        f"The budget holds where {alike}, rows within one are independent{divided}, and whether or when a label "
+        "arrives does not depend on the loss. trueup doctor judges the first two on your own traffic."
+    )
 
 
 def alarm_window_seconds(settings: ModelSettings) -> float:

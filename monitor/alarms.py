@@ -130,6 +130,11 @@ class Alarm:
     log_threshold: float | None = None
     evidence_since: int | None = None
 
+    @property
+    def is_shown(self) -> bool:
+        """Whether there is something to tell: it is pending, firing or lately resolved."""
+        return self.state is not State.INACTIVE
+
 
 @dataclass(frozen=True)
 class Step:

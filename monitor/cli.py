@@ -49,6 +49,7 @@ COMMANDS: Mapping[str, Entry] = {
     "labels": Entry("monitor.commands.adding:labels", _DATA, "Add ground truth from a file."),
     "evaluate": Entry("monitor.commands.evaluate", _LOOK, "One evaluation now, without a daemon."),
     "status": Entry("monitor.commands.status", _LOOK, "What a running daemon says of its models."),
+    "alarms": Entry("monitor.commands.alarms", _LOOK, "Where every alarm stands, and its share of the budget."),
     "reload": Entry("monitor.commands.reload", _SETUP, "Have the running daemon read its configuration again."),
     "config": Entry("monitor.commands.config", _SETUP, "Check, show or describe the configuration."),
     "dashboards": Entry(

@@ -17,6 +17,7 @@ import pyarrow as pa
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
+from monitor.alarm_overview import alarm_overview
 from monitor.export.prometheus import Exposition
 from monitor.export.snapshot import Snapshot
 from monitor.http.app import create_app
@@ -203,6 +204,11 @@ class Daemon:
             {**window_record(decode_window(item.result)), "evaluated_at": iso(item.evaluated_at)}
             for item in reversed(stored)
         ]
+
+    def alarms(self, model: str) -> Mapping[str, Any] | None:
+        """The model's alarms, as the last evaluation left them."""
+        parts = self._pipeline.models.get(model)
+        return None if parts is None else alarm_overview(parts.settings, parts.references, self._pipeline.state)
 
     def source_rules(self, model: str) -> SourceRules | None:
         """How records of a model are written."""

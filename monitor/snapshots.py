@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from monitor.alarm_report import AlarmReport, finite, restored
+from monitor.alarm_state import read_alarms
 from monitor.cycle import REPEATS
-from monitor.export.snapshot import CheckLimit, ModelSnapshot, ReferenceState, VersionInfo, check_limits
+from monitor.export.snapshot import AlarmSnapshot, CheckLimit, ModelSnapshot, ReferenceState, VersionInfo, check_limits
 from monitor.log.spool import OPEN_SUFFIX, SEALED_SUFFIX
 from monitor.pipeline import REJECTED, ModelParts
 from monitor.state import State, sqlite_path
@@ -31,6 +33,7 @@ class Counters:
     rejected: Mapping[str, int]
     pending_labels: int
     versions: Mapping[str, str | None]
+    alarms: tuple[AlarmReport, ...] = ()
 
 
 def read_counters(state: State, model: str) -> Counters:
@@ -43,6 +46,7 @@ def read_counters(state: State, model: str) -> Counters:
             transaction.counters(model, REJECTED),
             transaction.pending_count(model),
             transaction.versions(model),
+            tuple(restored(item) for item in read_alarms(transaction, model)),
         )
 
 
@@ -70,6 +74,23 @@ def model_snapshot(parts: ModelParts, status: WorkerStatus, counters: Counters) 
         label_coverage_goal_ratio=settings.labels.final_at_coverage * settings.labels.expected_coverage,
         label_horizon_seconds=settings.labels.horizon_seconds,
         limits=tuple(_limits(parts, counters.versions)),
+        alarms=tuple(_alarm(report) for report in counters.alarms),
+    )
+
+
+def _alarm(report: AlarmReport) -> AlarmSnapshot:
+    alarm = report.alarm
+    return AlarmSnapshot(
+        version=report.version,
+        check=report.check,
+        state=alarm.state.value,
+        evidence_nats=finite(alarm.log_evidence),
+        evidence_threshold_nats=finite(alarm.log_threshold),
+        effect=alarm.effect,
+        tolerance=alarm.tolerance,
+        budget_used_ratio=report.budget_used,
+        budget_share_ratio=report.share.share,
+        early_warning_nats=finite(report.early_warning),
     )
 
 
@@ -89,6 +110,7 @@ def model_record(parts: ModelParts, status: WorkerStatus, counters: Counters) ->
         "watermark": iso(report.watermark) if report and report.watermark is not None else None,
         "last_evaluation": iso(record.last_attempt) if record.last_attempt else None,
         "last_success": iso(record.last_success) if record.last_success else None,
+        "alarms": sorted(f"{report.check} {report.alarm.state}" for report in counters.alarms if report.alarm.is_shown),
         "error": record.error,
         "problems": parts.problems,
     }

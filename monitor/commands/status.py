@@ -19,7 +19,17 @@ app = typer.Typer(add_completion=False)
 
 _SECONDS = 10.0
 _FAILED = 1
-_COLUMNS = ("name", "predictions", "labels", "labels_pending", "records_rejected", "watermark", "last_success", "error")
+_COLUMNS = (
+    "name",
+    "predictions",
+    "labels",
+    "labels_pending",
+    "records_rejected",
+    "alarms",
+    "watermark",
+    "last_success",
+    "error",
+)
 
 
 @app.command()

@@ -179,7 +179,21 @@ _ALARM = (
         ALARM_LABELS,
         "alarm_budget_used_ratio",
         "ratio",
-        "Share of the check's false-alarm budget that is spent",
+        "How likely a false alarm of the check has been since its evidence began, at most",
+    ),
+    _gauge(
+        "alarm",
+        ALARM_LABELS,
+        "alarm_budget_share_ratio",
+        "ratio",
+        "Share of the model's false-alarm budget that the check holds",
+    ),
+    _gauge(
+        "alarm",
+        ALARM_LABELS,
+        "alarm_early_warning_nats",
+        "nats",
+        "Evidence that inputs are not what they were, which warns early and decides nothing",
     ),
 )
 

@@ -40,8 +40,9 @@ class AlarmSnapshot:
     """Where one alarm stands.
 
     `evidence_nats` is the logarithm of the e-value, `evidence_threshold_nats` the one at which it fires.
-    `budget_used_ratio` is the share of the false-alarm budget that this check has been given and spent. `effect` and
-    `tolerance` are in the unit of the check's statistic.
+    `budget_share_ratio` is what the check holds of the model's false-alarm budget, `budget_used_ratio` how likely a
+    false alarm of it has been since its evidence began, at most. `early_warning_nats` is the evidence that warns and
+    never decides. `effect` and `tolerance` are in the unit of the check's statistic.
     """
 
     version: str
@@ -52,6 +53,8 @@ class AlarmSnapshot:
     effect: float | None = None
     tolerance: float | None = None
     budget_used_ratio: float | None = None
+    budget_share_ratio: float | None = None
+    early_warning_nats: float | None = None
 
 
 @dataclass(frozen=True)

@@ -113,6 +113,8 @@ def _alarm_series(labels: Labels, alarm: AlarmSnapshot, fresh: bool) -> Iterator
             ("trueup_alarm_effect", alarm.effect),
             ("trueup_alarm_tolerance", alarm.tolerance),
             ("trueup_alarm_budget_used_ratio", alarm.budget_used_ratio),
+            ("trueup_alarm_budget_share_ratio", alarm.budget_share_ratio),
+            ("trueup_alarm_early_warning_nats", alarm.early_warning_nats),
         )
 
 

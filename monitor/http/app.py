@@ -129,6 +129,18 @@ def _add_reading(app: FastAPI, services: Services, digests: Mapping[str, tuple[s
             return problem(404, f"no model {model!r:.120}")
         return json_response({"windows": list(found)})
 
+    @app.get(
+        "/v1/models/{model}/alarms",
+        summary="Alarms of a model, what they rest on, and the false-alarm budget",
+        responses=_guarded(api_schema.problem_responses({404: "no such model"})),
+        **allowed,  # type: ignore[arg-type]
+    )
+    def alarms(model: str) -> Response:
+        found = services.alarms(model)
+        if found is None:
+            return problem(404, f"no model {model!r:.120}")
+        return json_response(found)
+
     @app.get("/", summary="A page for people", include_in_schema=False, **allowed)  # type: ignore[arg-type]
     def page() -> Response:
         return status_page(services.models(), *services.ready())

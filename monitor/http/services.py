@@ -35,6 +35,9 @@ class Services(Protocol):
     ) -> Sequence[Mapping[str, Any]] | None:
         """Published windows as JSON objects, newest first; None for an unknown model."""
 
+    def alarms(self, model: str) -> Mapping[str, Any] | None:
+        """The model's alarms with the false-alarm budget they are held against; None for an unknown model."""
+
     def source_rules(self, model: str) -> SourceRules | None:
         """How records of a model are written; None where it is unknown, or its task and classes are."""
 

@@ -120,7 +120,7 @@ def model(name: str = "digits", *, task: str = "classification", **changes: obje
         label_coverage_goal_ratio=0.95,
         label_horizon_seconds=1_209_600.0,
         limits=check_limits("1", CHECKS, REFERENCE),
-        alarms=(AlarmSnapshot("1", check, "firing", 12.5, 9.2, 0.06, 0.02, 1.0),),
+        alarms=(AlarmSnapshot("1", check, "firing", 12.5, 9.2, 0.06, 0.02, 1.0, 0.5, 14.0),),
     )
     return replace(healthy, **changes)  # type: ignore[arg-type]
 

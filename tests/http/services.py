@@ -59,6 +59,9 @@ class SpoolServices:
         self.asked = {"version": version, "window": window, "maturity": maturity, "limit": limit}
         return self.published[:limit] if model in self.schemas else None
 
+    def alarms(self, model: str) -> Mapping[str, Any] | None:
+        return {"model": model, "alarms": [{"check": "accuracy"}]} if model in self.schemas else None
+
     def source_rules(self, model: str) -> SourceRules | None:
         schema = self.schemas.get(model)
         return None if schema is None else SourceRules(schema, version="1")

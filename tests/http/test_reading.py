@@ -49,6 +49,12 @@ def test_models_and_their_windows_are_listed(client: httpx.Client, services: Spo
     assert services.asked == {"version": "2", "window": "1h", "maturity": "final", "limit": 2}
 
 
+def test_alarms_of_a_model_are_told(client: httpx.Client) -> None:
+    answer = client.get("/v1/models/pets/alarms")
+    assert answer.json() == {"model": "pets", "alarms": [{"check": "accuracy"}]}
+    assert client.get("/v1/models/nobody/alarms").status_code == 404
+
+
 @pytest.mark.parametrize("query", ["limit=0", "limit=many", "maturity=ripe"])
 def test_a_wrong_query_is_refused(client: httpx.Client, query: str) -> None:
     answer = client.get(f"/v1/models/pets/windows?{query}")

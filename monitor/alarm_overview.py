@@ -1,0 +1,38 @@
+"""All alarms of a model with the budget they are held against: for HTTP and for the command line.
+
+What lives here: one JSON object. What must not: decisions, rendering.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from monitor.alarm_plan import alarm_plan, alarm_window_seconds, assumption
+from monitor.alarm_report import alarm_record, restored
+from monitor.alarm_state import read_alarms
+from monitor.references import ReferenceStore
+from monitor.settings import ModelSettings
+from monitor.state import State
+from monitor.windows import format_duration
+
+
+def alarm_overview(settings: ModelSettings, references: ReferenceStore, state: State) -> dict[str, Any]:
+    """The budget with its assumption, every alarm, and which checks have none and why, by version."""
+    with state.transaction(write=False) as transaction:
+        reports = [restored(item) for item in read_alarms(transaction, settings.name)]
+        versions = transaction.versions(settings.name)
+    unwatched = {}
+    for version in versions:
+        reference = references.get(version)
+        reasons = {} if reference is None else alarm_plan(settings, reference).unwatched
+        if reasons:
+            unwatched[version] = reasons
+    return {
+        "model": settings.name,
+        "false_alarms": str(settings.false_alarms),
+        "observation": format_duration(settings.observations.length_seconds),
+        "window": format_duration(alarm_window_seconds(settings)),
+        "assumption": assumption(settings),
+        "alarms": [alarm_record(report) for report in reports],
+        "unwatched": unwatched,
+    }
