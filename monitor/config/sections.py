@@ -26,9 +26,11 @@ from monitor.config.thresholds import (
 )
 from monitor.config.values import Budget, Duration, DurationOrZero, Limit, Name, TimeZone, refusing
 from monitor.errors import OperatorError, TrueupError
+from monitor.evidence import label_interval_seconds
 from monitor.records import ModelSchema, Task
 from monitor.settings import EpochUnit
-from monitor.statistics.multiplicity import FalseAlarmBudget
+from monitor.statistics.multiplicity import FalseAlarmBudget, split_budget
+from monitor.statistics.risk_cells import WEIGHED_METRICS
 from monitor.statistics.seasons import ObservationSettings
 from monitor.verdict import Check, CheckSettings, Threshold
 from monitor.windows import WindowSettings, format_duration
@@ -271,7 +273,7 @@ class ModelSection(Section):
 
     @model_validator(mode="after")
     def _fits_together(self) -> ModelSection:
-        faults = [*self._identity_faults(), *self._window_faults(), *self._check_faults()]
+        faults = [*self._identity_faults(), *self._window_faults(), *self._check_faults(), *self._budget_faults()]
         if faults:
             raise FaultsError(faults)
         return self
@@ -309,6 +311,16 @@ class ModelSection(Section):
             if metric not in metrics:
                 message = f"not among the model's checks (expected one of {', '.join(metrics) or 'none'}, got {metric})"
                 yield ("retrain", "on", index), message
+
+    def _budget_faults(self) -> Iterator[tuple[Location, str]]:
+        observed, checks = self.season.settings, self.check_settings(self.task)
+        seconds = {check.metric: observed.length_seconds for check in checks.columns}
+        labelled = [check.metric for check in checks.values if check.metric in WEIGHED_METRICS]
+        seconds |= dict.fromkeys(labelled, label_interval_seconds(observed))
+        try:
+            split_budget(self.false_alarms, seconds)
+        except OperatorError as error:
+            yield ("false_alarms",), str(error)
 
     def check_settings(self, task: Task | None) -> CheckSettings:
         """The checks as they are judged; the default ones are those of the task."""

@@ -37,6 +37,9 @@ _KINDS: dict[str, Kind] = {
     "root_mean_squared_error": "losses",
     "mean_absolute_error": "losses",
 }
+_OF_REGRESSION = frozenset({"mean_squared_error", "root_mean_squared_error", "mean_absolute_error"})
+# Metrics that evidence can be weighed for.
+WEIGHED_METRICS = frozenset(_KINDS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,12 +71,14 @@ def risk_cells(metric: str, reference: Reference) -> RiskCells | str:
     kind = _KINDS.get(metric)
     if kind is None:
         return "no evidence is weighed for this metric; its verdict is shown without an alarm"
+    task = "regression" if metric in _OF_REGRESSION else "classification"
+    if reference.schema.task != task:
+        return f"a {reference.schema.task} model has no {metric}"
     if reference.outcome is None or not reference.outcome.scored:
         return "the reference has no labels to compare with"
     if kind == "losses":
         return _loss_cells(reference)
-    if not isinstance(reference.outcome.sums, ClassificationSums):
-        return f"a {reference.schema.task} model has no {metric}"
+    assert isinstance(reference.outcome.sums, ClassificationSums)
     classes = reference.schema.classes
     kind = kind if len(classes) <= MAXIMUM_CLASSES else "errors"
     errors, totals = _errors(reference.outcome.sums, kind)

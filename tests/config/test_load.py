@@ -373,3 +373,17 @@ def check_survives(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> 
         load_config(path, {})
     except TrueupError as error:
         assert str(path) in str(error)
+
+
+def test_a_budget_of_an_alarm_at_every_observation_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "trueup.yaml"
+    path.write_text("models:\n  m:\n    task: regression\n    false_alarms: 5 per 1d\n")
+    with pytest.raises(OperatorError, match="the false-alarm budget allows an alarm at every observation"):
+        load_config(path)
+
+
+def test_a_design_effect_below_one_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "trueup.yaml"
+    path.write_text("models:\n  m:\n    task: regression\n    season: {design_effect: 0.5}\n")
+    with pytest.raises(OperatorError, match="a design effect is at least 1"):
+        load_config(path)
