@@ -15,6 +15,7 @@ from typing import TypeVar
 from monitor import matching
 from monitor.alarm_report import AlarmReport
 from monitor.alarm_stage import AlarmStage, Consumed
+from monitor.dirty_panes import Marks, clear_dirty, dirty_panes
 from monitor.engines.local import event_times, touched_panes
 from monitor.engines.repeats import Tally
 from monitor.evaluation import evaluate_window, fingerprint
@@ -67,6 +68,11 @@ class _Dirty:
     inputs: dict[str, set[int]] = field(default_factory=dict)
     outcomes: dict[str, set[int]] = field(default_factory=dict)
 
+    def add(self, marks: Marks) -> None:
+        for version, starts in marks.items():
+            self.inputs.setdefault(version, set()).update(starts)
+            self.outcomes.setdefault(version, set()).update(starts)
+
     def all(self, version: str) -> set[int]:
         return self.inputs.get(version, set()) | self.outcomes.get(version, set())
 
@@ -118,7 +124,9 @@ class ModelCycle:
         truth = self._touched("matched", matched_after, matched_until)
         with self.state.transaction() as state:
             # Panes are a function of the log: those that commit before the cursors move are made again after a kill.
+            forgotten = dirty_panes(state, self.settings.name)
             dirty = self._dirty_panes(state, new, truth, repeats, now)
+            dirty.add(forgotten)
         tally = Tally(predictions_after, matched_after)
         self._rebuild(dirty, tally)
         fault_point("cycle.rebuilt")
@@ -129,6 +137,7 @@ class ModelCycle:
             mark = watermark(self._sources(state, now), self.settings.windows, now)
             published = self._publish(state, dirty, mark, now)
             self._count_expired(state, mark, now)
+            clear_dirty(state, self.settings.name, forgotten)
             state.set_cursor(self.settings.name, "predictions", predictions_until)
             state.set_cursor(self.settings.name, "labels", labels_until)
             state.set_cursor(self.settings.name, "matched", matched_until)

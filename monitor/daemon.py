@@ -38,6 +38,8 @@ from monitor.worker import ModelWorker
 _STUCK_DEADLINES = 3
 # How long a stop waits for the cycle under way; a cycle that is cut off has not happened.
 _STOP_SECONDS = 60.0
+# Small files of a log are merged this often; at the usual ingest interval there are 240 new ones by then.
+_MAINTENANCE_SECONDS = 3_600.0
 # Settings that a running daemon does not change.
 _NEEDS_RESTART = (
     "log_url",
@@ -93,6 +95,7 @@ class Daemon:
             raise
         self._every(self.settings.ingest_interval_seconds, self.ingest, "ingest")
         self._every(self.settings.evaluation_interval_seconds, self.evaluate, "evaluate")
+        self._every(_MAINTENANCE_SECONDS, self.maintain, "maintain")
         self._scheduler.start()
         self._log("started", url=self.url, models=list(self._workers), version=trueup_version())
 
@@ -148,6 +151,17 @@ class Daemon:
             self._ingested.failed(progress.errors[0])
         else:
             self._ingested.succeeded(self._clock())
+
+    def maintain(self) -> None:
+        """One maintenance run of all logs; a failure is told, and tried again at the next tick."""
+        try:
+            done = self._pipeline.maintain()
+        except Exception as error:  # a full disk must not end the schedule
+            self._log("maintenance failed", error=repr(error))
+            return
+        for name, result in done.items():
+            if any(vars(result).values()):
+                self._log("maintained", model=name, **vars(result))
 
     def evaluate(self) -> None:
         """Start the evaluation of every model that is not under way; when nothing is evaluated show that too."""

@@ -20,6 +20,7 @@ from monitor.cycle import ModelCycle
 from monitor.errors import OperatorError
 from monitor.log.dead_letters import DeadLetters
 from monitor.log.ingest import Progress, ingest
+from monitor.log.maintenance import Maintenance, maintain
 from monitor.log.rejection import Rejected, RejectReason
 from monitor.log.roles import SourceRules
 from monitor.log.spool import SpoolSettings, SpoolWriter
@@ -141,6 +142,12 @@ class Pipeline:
         for parts in self.models.values():
             parts.learn_features()
         return progress
+
+    def maintain(self) -> dict[str, Maintenance]:
+        """Merge small files of every log, drop what is over the retention, delete what nobody refers to any more."""
+        retention = self.settings.retention_seconds
+        logs = {name: parts.log for name, parts in self.models.items()}
+        return {name: maintain(log, self.now(), retention_seconds=retention) for name, log in logs.items()}
 
     def reject(self, rejected: Sequence[Rejected], *, source: str, model: str, kind: Kind) -> None:
         """Count rejected records and keep them as dead letters. Raises OSError as the disk reports it."""

@@ -25,7 +25,7 @@ from monitor.errors import OperatorError
 from monitor.windows import SourceProgress
 
 PaneKind = Literal["inputs", "outcomes"]
-HEAD = "0002"
+HEAD = "0003"
 # How long a SQLite state that another process has locked is waited for.
 _LOCKED_SECONDS = 60.0
 # Execution option of a transaction that will write.
@@ -394,6 +394,14 @@ class Transaction:
             removed += int(result.rowcount)
         return removed
 
+    def forget_identifiers(self, model: str, identifiers: Iterable[str]) -> None:
+        """Remove what is kept by prediction id."""
+        for part in _parts(identifiers):
+            for table in (_PENDING, _SUPERSEDED):
+                self._connection.execute(
+                    sa.delete(table).where(table.c.model == model, table.c.prediction_id.in_(part))
+                )
+
     def expire_pending(self, model: str, before: int) -> int:
         """Forget labels that wait since before this; returns how many became orphans."""
         result = self._connection.execute(
@@ -504,7 +512,7 @@ def _engine(url: sa.URL, path: Path | None) -> Engine:
     @sa.event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: object) -> None:
         connection.isolation_level = None
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "secure_delete=ON"):
             connection.execute(f"PRAGMA {pragma}")
 
     @sa.event.listens_for(engine, "begin")

@@ -198,7 +198,8 @@ def _may_hold(file: LogFile, ordered: list[str]) -> bool:
 
 def _find_in_file(file: LogFile, identifiers: pa.Array, names: Sequence[str], known: pa.Schema) -> pa.Table | None:
     parquet = pq.ParquetFile(file.uri, pre_buffer=False)
-    ids = parquet.read(columns=["prediction_id"], use_threads=True).column("prediction_id")
+    # A file that delta-rs rewrote says of itself that its text is of another Arrow type.
+    ids = parquet.read(columns=["prediction_id"], use_threads=True).column("prediction_id").cast(pa.string())
     hits = pc.is_in(ids, value_set=identifiers)
     if not pc.any(hits).as_py():
         return None
@@ -212,12 +213,13 @@ def _find_in_file(file: LogFile, identifiers: pa.Array, names: Sequence[str], kn
         part = mask.slice(offset, count)
         offset += count
         if pc.any(part).as_py():
-            parts.append(parquet.read_row_group(group, columns=present).filter(part))
+            rows = parquet.read_row_group(group, columns=present).select(present)
+            parts.append(rows.cast(pa.schema([known.field(name) for name in present])).filter(part))
     rows = pa.concat_tables(parts)
     for name in names:
         if name not in stored:
             rows = rows.append_column(name, pa.nulls(rows.num_rows, known.field(name).type))
-    return rows.select(list(names)).cast(pa.schema([known.field(name) for name in names]))
+    return rows.select(list(names))
 
 
 def drop_superseded(rows: pa.Table, superseded: dict[str, int] | None) -> pa.Table:

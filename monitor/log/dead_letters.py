@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -79,6 +79,31 @@ class DeadLetters:
         while len(files) > 1 and sum(sizes) > self._maximum:
             self.discarded_bytes += sizes.pop(0)
             files.pop(0).unlink(missing_ok=True)
+
+
+def remove_dead_letters(directory: Path, wanted: Callable[[DeadLetter], bool]) -> int:
+    """Take out the dead letters that are `wanted`; returns how many. No process may add to them meanwhile.
+
+    A file is replaced by one without them, so that their bytes are gone from the directory.
+    """
+    removed = 0
+    for path in _files(directory):
+        lines = path.read_bytes().splitlines(keepends=True)
+        kept = [line for line in lines if (letter := _read(line)) is None or not wanted(letter)]
+        if len(kept) == len(lines):
+            continue
+        removed += len(lines) - len(kept)
+        if not kept:
+            path.unlink()
+            continue
+        draft = path.with_suffix(".draft")
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(b"".join(kept))
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    return removed
 
 
 def read_dead_letters(directory: Path) -> Iterator[DeadLetter]:

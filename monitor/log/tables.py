@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -34,8 +35,9 @@ from deltalake.exceptions import CommitFailedError, TableNotFoundError
 from monitor.errors import OperatorError
 
 TableName = Literal["predictions", "labels", "matched"]
-DATE_COLUMN = {"predictions": "event_date", "labels": "label_date", "matched": "event_date"}
-TIME_COLUMN = {"predictions": "event_time", "labels": "label_time", "matched": "event_time"}
+TABLES: tuple[TableName, ...] = ("predictions", "labels", "matched")
+DATE_COLUMN: dict[TableName, str] = {"predictions": "event_date", "labels": "label_date", "matched": "event_date"}
+TIME_COLUMN: dict[TableName, str] = {"predictions": "event_time", "labels": "label_time", "matched": "event_time"}
 SEQUENCE = "ingest_sequence"
 BOOKKEEPING = frozenset({"event_date", "label_date", SEQUENCE})
 
@@ -44,6 +46,14 @@ _COMMIT_ATTEMPTS = 5
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # lz4 and snappy decode about 2.5 times faster than zstd (docs: benchmarks); decoding is what evaluation costs.
 _WRITER = WriterProperties(compression="LZ4_RAW", max_row_group_size=131_072)
+# Entries of a table's own log are kept a day: opening it reads all of them since the last checkpoint.
+KEPT = {"delta.logRetentionDuration": "interval 1 days", "delta.deletedFileRetentionDuration": "interval 1 hours"}
+_STATISTICS = "delta.dataSkippingStatsColumns"
+_CONFIGURATION: dict[TableName, dict[str, str]] = {
+    "predictions": {_STATISTICS: "prediction_id,event_time,ingest_sequence", **KEPT},
+    "labels": {_STATISTICS: "prediction_id,event_time,label_time,ingest_sequence", **KEPT},
+    "matched": {_STATISTICS: "prediction_id,event_time,label_time,ingest_sequence", **KEPT},
+}
 
 
 def check_model_name(name: str) -> str:
@@ -90,7 +100,7 @@ class ModelLog:
         table; a column whose type differs is the caller's fault and raises.
         """
         for _ in range(_COMMIT_ATTEMPTS):
-            handle = self._open(table)
+            handle = self.open(table)
             if handle is not None and any(
                 (handle.transaction_version(app) or -1) >= number for app, number in segments.items()
             ):
@@ -109,13 +119,13 @@ class ModelLog:
 
     def committed(self, table: TableName, app: str) -> int:
         """Highest segment number of `app` in the table, -1 if none."""
-        handle = self._open(table)
+        handle = self.open(table)
         version = handle.transaction_version(app) if handle is not None else None
         return -1 if version is None else version
 
     def schema(self, table: TableName) -> pa.Schema | None:
         """Arrow schema of the table without bookkeeping columns; None before its first commit."""
-        handle = self._open(table)
+        handle = self.open(table)
         if handle is None:
             return None
         schema = pa.schema(handle.schema().to_arrow())
@@ -123,7 +133,7 @@ class ModelLog:
 
     def last_sequence(self, table: TableName) -> int:
         """The newest ingest sequence in the table, 0 if it is empty."""
-        return self._next_sequence(self._open(table)) - 1
+        return self._next_sequence(self.open(table)) - 1
 
     def files(
         self,
@@ -134,7 +144,7 @@ class ModelLog:
         end: int | None = None,
     ) -> list[LogFile]:
         """Files of the latest snapshot that may hold rows with sequence > `after` and start ≤ time < end (µs)."""
-        handle = self._open(table)
+        handle = self.open(table)
         if handle is None:
             return []
         actions = pa.table(handle.get_add_actions(flatten=True)).to_pylist()
@@ -196,13 +206,15 @@ class ModelLog:
         return pa.Table.from_batches(batches) if batches else None
 
     def compact(self, table: TableName, *, minimum_files: int = 32) -> int:
-        """Merge small files of partitions that hold at least `minimum_files`; returns how many files went away."""
-        handle = self._open(table)
+        """Merge small files of partitions that hold at least `minimum_files`; returns how many files went away.
+
+        The old files stay until a vacuum: somebody may be reading them.
+        """
+        handle = self.open(table)
         if handle is None:
             return 0
-        counts: dict[date | None, int] = {}
-        for file in self.files(table):
-            counts[file.partition] = counts.get(file.partition, 0) + 1
+        before = self.files(table)
+        counts = Counter(file.partition for file in before)
         removed = 0
         for partition, count in counts.items():
             if count >= minimum_files and partition is not None:
@@ -211,15 +223,25 @@ class ModelLog:
                 )
                 removed += int(metrics["numFilesRemoved"]) - int(metrics["numFilesAdded"])
         if removed:
-            handle.vacuum(retention_hours=1, dry_run=False, enforce_retention_duration=False)
+            self.sync(table, {file.uri for file in before})
         return removed
+
+    def delete(self, table: TableName, predicate: str) -> int:
+        """Commit the removal of rows; their bytes stay in old files until a vacuum. Returns how many rows went."""
+        handle = self.open(table)
+        if handle is None:
+            return 0
+        before = self.files(table)
+        handle.delete(predicate, writer_properties=_WRITER)
+        after = self.files(table)
+        self.sync(table, {file.uri for file in before})
+        return sum(file.rows for file in before) - sum(file.rows for file in after)
 
     def bytes(self) -> int:
         """Size of all data files of the latest snapshots."""
-        tables: tuple[TableName, ...] = ("predictions", "labels", "matched")
-        return sum(file.bytes for table in tables for file in self.files(table))
+        return sum(file.bytes for table in TABLES for file in self.files(table))
 
-    def _open(self, table: TableName) -> DeltaTable | None:
+    def open(self, table: TableName) -> DeltaTable | None:
         try:
             return DeltaTable(self.uri(table))
         except TableNotFoundError:
@@ -247,9 +269,7 @@ class ModelLog:
                 data,
                 mode="error",
                 partition_by=[DATE_COLUMN[table]],
-                configuration={"delta.dataSkippingStatsColumns": "prediction_id,event_time,label_time,ingest_sequence"}
-                if table != "predictions"
-                else {"delta.dataSkippingStatsColumns": "prediction_id,event_time,ingest_sequence"},
+                configuration=_CONFIGURATION[table],
                 commit_properties=properties,
                 post_commithook_properties=hooks,
                 writer_properties=_WRITER,
@@ -265,8 +285,11 @@ class ModelLog:
             writer_properties=_WRITER,
         )
 
-    def sync(self, table: TableName) -> None:
-        """fsync what the newest commit wrote: delta-rs leaves it to the kernel, and the spool is deleted next."""
+    def sync(self, table: TableName, known: Collection[str] | None = None) -> None:
+        """fsync what the newest commit wrote: delta-rs leaves it to the kernel, and what it replaces is deleted next.
+
+        `known`: addresses of files that were there before; without it, files older than the newest commit.
+        """
         if not self.local:
             return
         base = Path(self.uri(table))
@@ -275,8 +298,10 @@ class ModelLog:
         newest = handle.version()
         paths = {log / f"{newest:020d}.json", log, base}
         for action in pa.table(handle.get_add_actions(flatten=True)).select(["path", f"max.{SEQUENCE}"]).to_pylist():
-            if (action[f"max.{SEQUENCE}"] or 0) >= newest:
-                paths |= {base / action["path"], (base / action["path"]).parent}
+            path = base / action["path"]
+            fresh = (action[f"max.{SEQUENCE}"] or 0) >= newest if known is None else str(path) not in known
+            if fresh:
+                paths |= {path, path.parent}
         for path in paths:
             _fsync(path)
 
