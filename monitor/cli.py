@@ -51,6 +51,9 @@ COMMANDS: Mapping[str, Entry] = {
     "evaluate": Entry("monitor.commands.evaluate", _LOOK, "One evaluation now, without a daemon."),
     "status": Entry("monitor.commands.status", _LOOK, "What a running daemon says of its models."),
     "alarms": Entry("monitor.commands.alarms", _LOOK, "Where every alarm stands, and its share of the budget."),
+    "doctor": Entry(
+        "monitor.commands.doctor", _SETUP, "Whether the configuration fits the traffic, and what it costs."
+    ),
     "reload": Entry("monitor.commands.reload", _SETUP, "Have the running daemon read its configuration again."),
     "config": Entry("monitor.commands.config", _SETUP, "Check, show or describe the configuration."),
     "dashboards": Entry(

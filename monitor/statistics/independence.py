@@ -75,6 +75,22 @@ def design_effect(counts: Counts) -> float:
     return max(result.value, 1.0)
 
 
+def neighbouring_design_effect(counts: Counts) -> float:
+    """The design effect seen between neighbouring panes only, which no cycle or slow movement inflates much.
+
+    Σ over triples of panes of Pearson's statistic of the middle one against the two around it / Σ of its degrees of
+    freedom, where that is clearly above 1 (p < 0.01), else 1; `counts` int64 [P, k] in the order of time. What moves
+    steadily through three panes cancels, so what is left is rows that come in copies or clusters within a pane.
+    """
+    panes = len(counts) // 3 * 3
+    table = np.asarray(counts)[:panes]
+    pairs = [_pearson(np.stack((table[i + 1], table[i] + table[i + 2]))) for i in range(0, panes, 3)]
+    statistic, freedom = sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs)
+    if panes < MINIMUM_PANES or freedom == 0 or chi2.sf(statistic, freedom) >= _SIGNIFICANT:
+        return 1.0
+    return max(statistic / freedom, 1.0)
+
+
 def judge_independence(columns: Sequence[Counts]) -> Independence:
     """Advice from the panes of a reference or of quiet traffic, in the order of time; each column int64 [P, k].
 

@@ -13,6 +13,7 @@ from monitor.statistics.independence import (
     dispersion,
     judge_independence,
     learnt_tolerance,
+    neighbouring_design_effect,
 )
 from monitor.statistics.result import Absent, Estimate, Reason
 from monitor.statistics.seasons import ObservationSettings, due_observations, phase
@@ -113,6 +114,23 @@ class TestDispersion:
 
     def test_too_few_panes_have_no_design_effect(self) -> None:
         assert design_effect(panes(np.random.default_rng(0), 10, copies=5)) == 1.0
+
+
+class TestNeighbours:
+    def test_a_cycle_is_no_design_effect_between_neighbours_and_copies_are(self) -> None:
+        rng = np.random.default_rng(68)
+        cycled = panes(rng, 24 * 20, rows=5_000, cycle=0.25)
+        assert design_effect(cycled) > 3
+        assert neighbouring_design_effect(cycled) < 1.15
+        assert neighbouring_design_effect(panes(rng, 240, cycle=0.1, copies=5)) == pytest.approx(5, rel=0.15)
+
+    def test_independent_rows_have_none(self) -> None:
+        rng = np.random.default_rng(69)
+        assert [neighbouring_design_effect(panes(rng, 60)) for _ in range(20)].count(1.0) >= 19
+
+    def test_too_few_panes_and_empty_ones_have_none(self) -> None:
+        assert neighbouring_design_effect(panes(np.random.default_rng(0), 10, copies=5)) == 1.0
+        assert neighbouring_design_effect(np.zeros((40, 3), dtype=np.int64)) == 1.0
 
 
 class TestAdvice:
