@@ -121,16 +121,21 @@ class Standardisation:
 class Layout:
     """Look-up tables: which coarse cells need a second look, and what it is.
 
-    `special` uint16 [65536]: 0, or 1 + the slot of a coarse cell that is refined or holds marks. Per slot, `extra_bits`
-    uint32 and `first_part` int64 (−1: not refined) number its parts among `parts` uint32 (their cells), and `group`
-    int64 is the group of marks in it (−1: none); per part, `part_group` int64 likewise. A group is the marks that share
-    one cell: `group_first` and `group_size` int64, indices into the ascending marks.
+    `special` uint16 [65536]: 0, or the slot of a coarse cell that is refined or holds marks. Per slot (from 1; entry 0
+    means nothing): `slot_cell` intp, the coarse cell; `extra_bits` uint32 and `first_part` int64 (−1: not refined)
+    number its parts among `parts` uint32 (their cells); `group` int64, the group of marks in it (−1: none).
+    `part_group` int64 is that of every part. A group is the marks that share one cell: `group_first` and `group_size`
+    int64, indices into the ascending `marks`. Most slots are *simple*, unrefined with one mark: `limit` float64 is that
+    mark (NaN for the others), and `is_complex` bool tells the others.
     """
 
     special: npt.NDArray[np.uint16]
+    slot_cell: npt.NDArray[np.intp]
     extra_bits: npt.NDArray[np.uint32]
     first_part: Integers
     group: Integers
+    limit: Floats
+    is_complex: npt.NDArray[np.bool_]
     parts: Cells
     part_group: Integers
     group_first: Integers
@@ -141,32 +146,50 @@ class Layout:
     def of(cls, standardisation: Standardisation) -> Layout:
         """Tables of a standardisation."""
         marks, mark_cells = standardisation.mark_values, standardisation.mark_cells
-        starts = np.flatnonzero(np.concatenate((mark_cells[:1] == mark_cells[:1], mark_cells[1:] != mark_cells[:-1])))
-        group_cells = mark_cells[starts]
+        is_first = np.ones(marks.size, dtype=bool)
+        is_first[1:] = mark_cells[1:] != mark_cells[:-1]
+        starts = np.flatnonzero(is_first)
+        group_cells, sizes = mark_cells[starts], np.diff(np.append(starts, marks.size))
         refined = dict(standardisation.refined)
-        coarse = np.union1d(group_cells >> np.uint32(16), np.fromiter(refined, np.uint32, len(refined))).astype(int)
+        coarse = np.union1d(group_cells >> np.uint32(16), np.fromiter(refined, np.uint32, len(refined)))
+        slot_cell = np.concatenate(([0], coarse)).astype(np.intp)
         special = np.zeros(COARSE_CELLS, dtype=np.uint16)
-        special[coarse] = np.arange(1, coarse.size + 1)
+        special[slot_cell[1:]] = np.arange(1, slot_cell.size)
         special[NEGATIVE_ZERO] = special[0]
-        extra = np.array([refined.get(cell, 0) for cell in coarse.tolist()], dtype=np.uint32)
-        sizes = np.where(extra > 0, 1 << extra.astype(np.int64), 0)
-        first = np.where(extra > 0, np.cumsum(sizes) - sizes, -1)
+        extra = np.array([0, *(refined.get(cell, 0) for cell in coarse.tolist())], dtype=np.uint32)
+        count = np.where(extra > 0, 1 << extra.astype(np.int64), 0)
+        first = np.where(extra > 0, np.cumsum(count) - count, -1)
         names = [
             np.uint32(cell << 16) | (np.arange(1 << bits, dtype=np.uint32) << np.uint32(16 - bits))
-            for cell, bits in zip(coarse.tolist(), extra.tolist(), strict=True)
+            for cell, bits in zip(slot_cell.tolist(), extra.tolist(), strict=True)
             if bits
         ]
         parts = np.concatenate(names) if names else np.empty(0, np.uint32)
-        group = np.full(coarse.size, -1, dtype=np.int64)
+        group = np.full(slot_cell.size, -1, dtype=np.int64)
         part_group = np.full(parts.size, -1, dtype=np.int64)
         for number, cell in enumerate(group_cells.tolist()):
-            slot = int(special[cell >> 16]) - 1
+            slot = int(special[cell >> 16])
             if extra[slot]:
                 part_group[first[slot] + ((cell & 0xFFFF) >> (16 - int(extra[slot])))] = number
             else:
                 group[slot] = number
-        size = np.diff(np.append(starts, marks.size))
-        return cls(special, extra, first, group, parts, part_group, starts, size, marks)
+        simple = np.zeros(slot_cell.size, dtype=bool)
+        simple[group >= 0] = sizes[group[group >= 0]] == 1
+        limit = np.full(slot_cell.size, np.nan)
+        limit[simple] = marks[starts[group[simple]]]
+        is_complex = ~simple
+        is_complex[0] = False
+        return cls(special, slot_cell, extra, first, group, limit, is_complex, parts, part_group, starts, sizes, marks)
+
+    @cached_property
+    def simple_slots(self) -> npt.NDArray[np.intp]:
+        """Slots that are not refined and hold one mark."""
+        return np.flatnonzero(~np.isnan(self.limit))
+
+    @cached_property
+    def has_complex(self) -> bool:
+        """Whether any slot is refined or holds several marks."""
+        return bool(self.is_complex.any())
 
 
 def on_axis(values: npt.NDArray[Any], axis: Axis) -> Floats:

@@ -26,6 +26,8 @@ from monitor.profiles.lattice import (
 
 # Values that are counted in one go: their temporaries stay in a core's second-level cache.
 _CHUNK = 1 << 15
+# Below this many rows sorting the cells beats counting into 65,536 of them.
+_SPARSE_ROWS = 5_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +127,7 @@ class NumericProfile:
 
 
 class NumericTally:
-    """Counts of a numeric column while its values arrive; dense, so that adding a chunk costs no sorting.
+    """Counts of a numeric column while its values arrive.
 
     Not safe for several threads: each has its own, and their profiles are merged.
     """
@@ -134,11 +136,15 @@ class NumericTally:
         self.standardisation = standardisation
         layout = standardisation.layout
         self._layout: Layout = layout
-        # Cells with neither marks nor parts need no second look; most columns' cells are of this kind.
-        self._is_special = layout.special > 0
-        self._coarse = np.zeros(COARSE_CELLS, np.int64)
+        # Coarse cells of values: a few as they are, many as counts of all 65,536 cells.
+        self._few: list[npt.NDArray[np.intp]] = []
+        self._waiting = 0
+        self._coarse: Integers | None = None
+        # By slot: below its mark, equal to it, above it. `_only` counts values that are in no coarse count.
+        self._sides = np.zeros((layout.limit.size, 3), np.int64)
+        self._only = np.zeros(layout.limit.size, np.int64)
         self._parts = np.zeros(layout.parts.size, np.int64)
-        # Values in the cell of a mark: below the mark and equal to it, by turns.
+        # In slots that are refined or hold several marks: below each mark and equal to it, by turns.
         self._marks = np.zeros(2 * layout.marks.size, np.int64)
         self.null = self.nan = self.positive_infinity = self.negative_infinity = 0
         self._total = self._absolute = self._squares = 0.0
@@ -159,18 +165,23 @@ class NumericTally:
                 return
             low, high = float(values.min()), float(values.max())
         self._minimum, self._maximum = min(self._minimum, low), max(self._maximum, high)
-        distance = on_axis(values, self.standardisation.axis) - self.standardisation.centre
-        self._total += float(distance.sum())
-        self._squares += float(distance @ distance)
-        self._absolute += float(np.abs(distance).sum())
-        distance /= self.standardisation.scale
-        np.clip(distance, -FLOAT32_MAX, FLOAT32_MAX, out=distance)
-        words = distance.astype(np.float32).view(np.uint32)
+        z = on_axis(values, self.standardisation.axis) - self.standardisation.centre
+        self._total += float(z.sum())
+        self._squares += float(z @ z)
+        self._absolute += float(np.abs(z).sum())
+        z /= self.standardisation.scale
+        np.clip(z, -FLOAT32_MAX, FLOAT32_MAX, out=z)
+        words = z.astype(np.float32).view(np.uint32)
         coarse = (words >> np.uint32(16)).astype(np.intp)
-        self._coarse += np.bincount(coarse, minlength=COARSE_CELLS)
-        second = np.flatnonzero(self._is_special.take(coarse))
-        if second.size:
-            self._look_closer(values[second], words[second], coarse[second])
+        slot = self._layout.special.take(coarse)
+        second = np.flatnonzero(slot)
+        # A column of few values is counted at its marks only: counts of one cell again and again wait for each other.
+        only = 2 * second.size > values.size
+        self._count_coarse(coarse[slot == 0] if only else coarse)
+        if second.size == values.size:
+            self._look_closer(values, words, slot.astype(np.intp), only)
+        elif second.size:
+            self._look_closer(values[second], words[second], slot[second].astype(np.intp), only)
 
     def _take_out_what_is_not_finite(self, values: Floats) -> Floats:
         finite = np.isfinite(values)
@@ -182,9 +193,34 @@ class NumericTally:
         self.negative_infinity += odd.size - nan - positive
         return values[finite]
 
-    def _look_closer(self, values: Floats, words: Cells, coarse: npt.NDArray[np.intp]) -> None:
+    def _count_coarse(self, coarse: npt.NDArray[np.intp]) -> None:
+        if self._coarse is None:
+            self._few.append(coarse)
+            self._waiting += coarse.size
+            if self._waiting < _SPARSE_ROWS:
+                return
+            self._coarse = np.zeros(COARSE_CELLS, np.int64)
+            coarse = np.concatenate(self._few)
+            self._few.clear()
+        self._coarse += np.bincount(coarse, minlength=COARSE_CELLS)
+
+    def _look_closer(self, values: Floats, words: Cells, slot: npt.NDArray[np.intp], only: bool) -> None:
         layout = self._layout
-        slot = layout.special.take(coarse).astype(np.intp) - 1
+        limit = layout.limit.take(slot)
+        code = 3 * slot
+        code += values > limit
+        code += values >= limit
+        sides = np.bincount(code, minlength=self._sides.size).reshape(-1, 3)
+        self._sides += sides
+        if only:
+            self._only += sides.sum(axis=1)
+        if layout.has_complex:
+            rest = np.flatnonzero(layout.is_complex.take(slot))
+            if rest.size:
+                self._look_closest(values[rest], words[rest], slot[rest])
+
+    def _look_closest(self, values: Floats, words: Cells, slot: npt.NDArray[np.intp]) -> None:
+        layout = self._layout
         group = layout.group.take(slot)
         if layout.parts.size:
             split = np.flatnonzero(layout.first_part.take(slot) >= 0)
@@ -194,8 +230,6 @@ class NumericTally:
             group[split] = layout.part_group.take(part)
             marked = np.flatnonzero(group >= 0)
             values, group = values[marked], group[marked]
-        if layout.marks.size == 0 or values.size == 0:
-            return
         mark = layout.group_first.take(group)
         several = np.flatnonzero(layout.group_size.take(group) > 1)
         if several.size:
@@ -210,23 +244,23 @@ class NumericTally:
 
     def profile(self) -> NumericProfile:
         """The profile of everything added so far."""
-        coarse = self._coarse.copy()
-        coarse[0] += coarse[NEGATIVE_ZERO]
-        coarse[NEGATIVE_ZERO] = 0
+        layout = self._layout
+        coarse, counts = self._coarse_counts()
         used_parts = np.flatnonzero(self._parts)
-        coarse[[cell for cell, _ in self.standardisation.refined]] = 0
-        used = np.flatnonzero(coarse)
-        cells = np.concatenate((used.astype(np.uint32) << np.uint32(16), self._layout.parts[used_parts]))
-        counts = np.concatenate((coarse[used], self._parts[used_parts]))
+        cells = np.concatenate((coarse.astype(np.uint32) << np.uint32(16), layout.parts[used_parts]))
+        counts = np.concatenate((counts, self._parts[used_parts]))
         if used_parts.size:
             order = np.argsort(cells, kind="stable")
             cells, counts = cells[order], counts[order]
+        marks = self._marks.reshape(-1, 2).copy()
+        simple = layout.simple_slots
+        marks[layout.group_first[layout.group[simple]]] += self._sides[simple, :2]
         return NumericProfile(
             self.standardisation,
             cells,
             counts,
-            self._marks[0::2].copy(),
-            self._marks[1::2].copy(),
+            marks[:, 0].copy(),
+            marks[:, 1].copy(),
             self.null,
             self.nan,
             self.positive_infinity,
@@ -237,6 +271,29 @@ class NumericTally:
             self._minimum,
             self._maximum,
         )
+
+    def _coarse_counts(self) -> tuple[npt.NDArray[np.intp], Integers]:
+        """Coarse cells that are not refined and hold values, ascending, and how many."""
+        if self._coarse is None:
+            every = np.concatenate((*self._few, np.empty(0, np.intp)))
+            every[every == NEGATIVE_ZERO] = 0
+            cells, counts = np.unique(every, return_counts=True)
+        else:
+            dense = self._coarse.copy()
+            dense[0] += dense[NEGATIVE_ZERO]
+            dense[NEGATIVE_ZERO] = 0
+            cells = np.flatnonzero(dense)
+            counts = dense[cells]
+        own = np.flatnonzero(self._only)
+        if own.size:
+            cells = np.concatenate((cells, self._layout.slot_cell[own]))
+            counts = np.concatenate((counts, self._only[own]))
+            cells, place = np.unique(cells, return_inverse=True)
+            counts = np.bincount(place, weights=counts).astype(np.int64)
+        if self.standardisation.refined:
+            kept = ~np.isin(cells, [cell for cell, _ in self.standardisation.refined])
+            cells, counts = cells[kept], counts[kept]
+        return cells, counts.astype(np.int64)
 
 
 def merge_counts(cells_a: Cells, counts_a: Integers, cells_b: Cells, counts_b: Integers) -> tuple[Cells, Integers]:
