@@ -20,14 +20,10 @@ import orjson
 from monitor.errors import OperatorError
 from monitor.profiles import outcome_codec
 from monitor.profiles.categorical import CategoricalProfile
+from monitor.profiles.columns import ColumnProfile, ColumnSpec
 from monitor.profiles.lattice import Standardisation
 from monitor.profiles.losses import LossLimits
-from monitor.profiles.model_profile import (
-    ColumnProfile,
-    ColumnSpec,
-    Profile,
-    Reference,
-)
+from monitor.profiles.model_profile import Profile, Reference
 from monitor.profiles.numeric import NumericProfile
 from monitor.profiles.outcome import DELAYS, ClassificationSums, ErrorCells, OutcomeProfile, RegressionSums
 from monitor.profiles.outcome_builder import Estimators
@@ -74,6 +70,7 @@ def encode_reference(reference: Reference) -> bytes:
             "outcome": None if reference.outcome is None else _outcome_content(reference.outcome),
             "losses": None if reference.losses is None else _losses_content(reference.losses),
             "estimators": _estimators_content(reference.estimators),
+            "sampled_rows": reference.sampled_rows,
         }
     )
 
@@ -86,7 +83,15 @@ def decode_reference(data: bytes) -> Reference:
     columns = tuple(_spec(item) for item in content["columns"])
     identity = content["identity"]
     estimators = _estimators(content["estimators"])
-    draft = Reference(schema, columns, Profile(identity, 0, {}), None, identity, estimators=estimators)
+    draft = Reference(
+        schema,
+        columns,
+        Profile(identity, 0, {}),
+        None,
+        identity,
+        estimators=estimators,
+        sampled_rows=content["sampled_rows"],
+    )
     outcome = None if content["outcome"] is None else _outcome(content["outcome"], draft)
     # Files written before there were alarms on losses hold none.
     losses = None if content.get("losses") is None else _losses(content["losses"])
@@ -188,7 +193,8 @@ def _column_content(column: ColumnProfile) -> dict[str, Any]:
         sums = np.array([getattr(column, name) for name in _NUMERIC_SUMS])
         marks = np.concatenate((column.below, column.equal))
         return {"cells": column.cells, "counts": column.counts, "marks": marks, "sums": sums, **numbers}
-    return {"counts": column.counts, "other": column.other, "null": column.null, "new": dict(column.new)}
+    numbers = {name: getattr(column, name) for name in ("other", "null", "new_error")}
+    return {"counts": column.counts, "new": dict(column.new), **numbers}
 
 
 def _profile_content(profile: Profile) -> dict[str, Any]:
@@ -217,7 +223,12 @@ def _profile(content: dict[str, Any], specs: tuple[ColumnSpec, ...]) -> Profile:
             columns[spec.name] = _numeric(stored, spec.standardisation)
         else:
             columns[spec.name] = CategoricalProfile(
-                spec.categories or (), stored["counts"], stored["other"], stored["null"], stored["new"]
+                spec.categories or (),
+                stored["counts"],
+                stored["other"],
+                stored["null"],
+                stored["new"],
+                stored["new_error"],
             )
     estimated = outcome_codec.estimated_sums(content["estimated"])
     return Profile(content["reference"], content["rows"], columns, estimated)
@@ -284,7 +295,7 @@ def _losses(content: dict[str, Any]) -> LossLimits:
 
 
 def _spec_content(spec: ColumnSpec) -> dict[str, Any]:
-    made: dict[str, Any] = {"name": spec.name, "source": spec.source}
+    made: dict[str, Any] = {"name": spec.name, "source": spec.source, "kind": spec.kind}
     if spec.standardisation is not None:
         made["standardisation"] = _standardisation_content(spec.standardisation)
     else:
@@ -294,8 +305,10 @@ def _spec_content(spec: ColumnSpec) -> dict[str, Any]:
 
 def _spec(content: dict[str, Any]) -> ColumnSpec:
     if "standardisation" in content:
-        return ColumnSpec(content["name"], content["source"], _standardisation(content["standardisation"]))
-    return ColumnSpec(content["name"], content["source"], categories=tuple(content["categories"]))
+        cells = _standardisation(content["standardisation"])
+        return ColumnSpec(content["name"], content["source"], cells, kind=content["kind"])
+    categories = tuple(content["categories"])
+    return ColumnSpec(content["name"], content["source"], categories=categories, kind=content["kind"])
 
 
 def _standardisation_content(standardisation: Standardisation) -> dict[str, Any]:

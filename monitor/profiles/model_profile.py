@@ -10,17 +10,14 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from monitor.errors import DefectError, RecordError
-from monitor.profiles.categorical import CategoricalProfile, reference_categories
+from monitor.profiles.columns import Batch, ColumnProfile, ColumnSpec, ColumnTallies, Ends, specify_columns
 from monitor.profiles.estimation import EstimatedClasses, EstimatedLosses
-from monitor.profiles.lattice import Axis, Standardisation
 from monitor.profiles.losses import LossLimits, loss_limits, row_losses
 from monitor.profiles.numeric import NumericProfile
 from monitor.profiles.outcome import DELAYS, ClassificationSums, OutcomeProfile, RegressionSums
@@ -33,32 +30,7 @@ from monitor.profiles.outcome_builder import (
     fit_estimators,
     regression_outcomes,
 )
-from monitor.profiles.standardise import standardise
-from monitor.records import FEATURE_PREFIX, ModelSchema
-
-Floats = npt.NDArray[np.float64]
-ColumnProfile = NumericProfile | CategoricalProfile
-Source = Literal["column", "entropy", "confidence"]
-
-
-@dataclass(frozen=True)
-class ColumnSpec:
-    """How one profiled column is made: from which log column, and on which cells.
-
-    `source`: the column itself, or the entropy (nats) or top confidence of all probabilities. Exactly one of
-    `standardisation` (numeric; of probabilities on the clipped logit) and `categories` is set.
-    """
-
-    name: str
-    source: Source
-    standardisation: Standardisation | None = None
-    categories: tuple[str, ...] | None = None
-
-    def empty(self) -> ColumnProfile:
-        """The identity of merge for this column."""
-        if self.standardisation is not None:
-            return NumericProfile.empty(self.standardisation)
-        return CategoricalProfile.empty(self.categories or ())
+from monitor.records import ModelSchema
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,7 +71,8 @@ class Reference:
 
     `identity` is a SHA-256 over everything in it: profiles carry it, and merge with nothing else. `losses` has the
     quantiles of its own loss; None without labels (or in a file that is older than they are). `estimators` fix the
-    cells of residuals and estimate performance without labels.
+    cells of residuals and estimate performance without labels. `sampled_rows`: how many of its rows fixed cells and
+    scales, None where all did.
     """
 
     schema: ModelSchema
@@ -109,6 +82,7 @@ class Reference:
     identity: str = field(default="")
     losses: LossLimits | None = None
     estimators: Estimators = field(default_factory=Estimators)
+    sampled_rows: int | None = None
 
 
 def build_reference(schema: ModelSchema, table: pa.Table) -> Reference:
@@ -117,37 +91,70 @@ def build_reference(schema: ModelSchema, table: pa.Table) -> Reference:
     Every numeric column gets its standardisation, every categorical one its categories from this table. Raises
     RecordError for an empty table.
     """
+    draft = draft_reference(schema, table)
+    labelled = table.filter(pc.is_valid(table.column("label"))) if "label" in table.column_names else None
+    outcome = profile_outcomes(draft, labelled) if labelled is not None and labelled.num_rows else None
+    return complete_reference(draft, profile_inputs(draft, table), outcome)
+
+
+def draft_reference(
+    schema: ModelSchema, table: pa.Table, *, sampled: bool = False, ends: Ends | None = None
+) -> Reference:
+    """A reference whose cells, estimators and loss limits are fixed by these rows, but that has counted none yet.
+
+    `sampled`: the rows are a sample of the reference's, `ends` the smallest and largest value of all of them by column.
+    Profiles made with the draft are for `complete_reference` alone. Raises RecordError for an empty table.
+    """
     if table.num_rows == 0:
         raise RecordError("a reference needs rows", where=f"model {schema.model!r}", expected="held-out data", got="0")
-    columns = tuple(_specify(schema, table))
-    estimators, labelled = Estimators(), None
+    columns = specify_columns(schema, table, ends)
+    estimators, limits = Estimators(), None
     if "label" in table.column_names:
         labelled = table.filter(pc.is_valid(table.column("label")))
         own = tuple(spec.name for spec in columns if spec.source == "column")
         estimators = fit_estimators(schema, labelled, own)
-    identity = _identity(schema, columns, table, estimators)
-    draft = Reference(schema, columns, Profile(identity, 0, {}), None, identity, estimators=estimators)
-    outcome, limits = None, None
-    if labelled is not None:
-        outcome = profile_outcomes(draft, labelled) if labelled.num_rows else None
         losses = row_losses(schema, labelled)
         limits = loss_limits(losses) if losses.size else None
-    return replace(draft, profile=profile_inputs(draft, table), outcome=outcome, losses=limits)
+    empty = Profile("", 0, {})
+    cells_from = table.num_rows if sampled else None
+    return Reference(schema, columns, empty, None, "", limits, estimators=estimators, sampled_rows=cells_from)
+
+
+def complete_reference(draft: Reference, profile: Profile, outcome: OutcomeProfile | None) -> Reference:
+    """The reference of a draft and of what was counted with it."""
+    identity = _identity(draft, profile, outcome)
+    named = None if outcome is None else replace(outcome, reference=identity)
+    return replace(draft, identity=identity, profile=replace(profile, reference=identity), outcome=named)
 
 
 def profile_inputs(reference: Reference, table: pa.Table) -> Profile:
     """Drift profile of prediction rows (repeats removed): every column of the reference that the table has."""
-    columns: dict[str, ColumnProfile] = {}
-    derived = _derived(reference.schema, table)
-    for spec in reference.columns:
-        if spec.standardisation is not None:
-            found = _numeric(spec, table, derived)
-            if found is not None:
-                values, null = found
-                columns[spec.name] = NumericProfile.build(values, spec.standardisation, null=null)
-        elif spec.name in table.column_names:
-            columns[spec.name] = CategoricalProfile.build(table.column(spec.name), spec.categories or ())
-    return Profile(reference.identity, table.num_rows, columns, _estimated(reference, table))
+    builder = ProfileBuilder(reference)
+    builder.add(table)
+    return builder.profile()
+
+
+class ProfileBuilder:
+    """A drift profile that is built batch by batch, in memory that does not grow with the rows.
+
+    Not safe for several threads: each has its own, and their profiles are merged.
+    """
+
+    def __init__(self, reference: Reference) -> None:
+        self._reference = reference
+        self._columns = ColumnTallies(reference.schema, reference.columns)
+        self._rest = Profile.empty(reference)
+
+    def add(self, batch: Batch) -> None:
+        """Count a batch of prediction rows."""
+        table = batch if isinstance(batch, pa.Table) else pa.Table.from_batches([batch])
+        self._columns.add(batch)
+        estimated = _estimated(self._reference, table)
+        self._rest = self._rest.merge(Profile(self._reference.identity, batch.num_rows, {}, estimated))
+
+    def profile(self) -> Profile:
+        """The profile of everything added so far."""
+        return replace(self._rest, columns=self._columns.profiles())
 
 
 def profile_outcomes(reference: Reference, table: pa.Table) -> OutcomeProfile:
@@ -175,88 +182,24 @@ def _estimated(reference: Reference, table: pa.Table) -> EstimatedClasses | Esti
     estimators = reference.estimators
     if estimators.calibrators is not None:
         return estimated_classes(reference.schema, estimators.calibrators, table)
-    return None if estimators.losses is None else estimated_losses(estimators.losses, table)
-
-
-def _specify(schema: ModelSchema, table: pa.Table) -> list[ColumnSpec]:
-    derived = _derived(schema, table)
-    specs: list[ColumnSpec] = []
-    for name in table.column_names:
-        if not (name.startswith(FEATURE_PREFIX) or name == "prediction" or name in schema.probability_columns):
-            continue
-        kind = table.schema.field(name).type
-        if pa.types.is_floating(kind) or pa.types.is_integer(kind):
-            specs.append(_numeric_spec(schema, name, "column", table, derived))
-        else:
-            specs.append(ColumnSpec(name, "column", categories=_categories(schema, name, table)))
-    if schema.task == "classification" and derived is not None:
-        specs += [_numeric_spec(schema, "entropy", "entropy", table, derived)]
-        specs += [_numeric_spec(schema, "confidence", "confidence", table, derived)]
-    return specs
-
-
-def _categories(schema: ModelSchema, name: str, table: pa.Table) -> tuple[str, ...]:
-    return schema.classes if name == "prediction" else reference_categories(table.column(name))
-
-
-def _numeric_spec(
-    schema: ModelSchema, name: str, source: Source, table: pa.Table, derived: Floats | None
-) -> ColumnSpec:
-    draft = ColumnSpec(name, source, Standardisation(0.0, 1.0))
-    found = _numeric(draft, table, derived)
-    values = np.empty(0) if found is None else found[0]
-    # Near 0 and 1 is where a classifier's drift shows.
-    axis: Axis = "logit" if name in schema.probability_columns else "value"
-    return ColumnSpec(name, source, standardise(values, axis))
-
-
-def _numeric(spec: ColumnSpec, table: pa.Table, derived: Floats | None) -> tuple[Floats, int] | None:
-    """Values of a numeric column (nulls taken out) and its nulls; None where the table lacks it."""
-    if spec.source in ("entropy", "confidence"):
-        if derived is None:
-            return None
-        complete = np.isfinite(derived).all(axis=1)
-        p = derived[complete]
-        values = _entropy(p) if spec.source == "entropy" else p.max(axis=1, initial=0.0)
-        return values, int((~complete).sum())
-    if spec.name not in table.column_names:
+    model = estimators.losses
+    if model is None or any(column.name not in table.column_names for column in model.columns):
         return None
-    column = table.column(spec.name)
-    null = column.null_count
-    if null == len(column) and not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
-        return np.empty(0), null
-    present = column.drop_null() if null else column
-    return np.asarray(present.to_numpy(), dtype=np.float64), null
+    return estimated_losses(model, table)
 
 
-def _entropy(p: Floats) -> Floats:
-    return np.asarray(-np.sum(p * np.log(np.maximum(p, 1e-300)), axis=1), dtype=np.float64)
-
-
-def _derived(schema: ModelSchema, table: pa.Table) -> Floats | None:
-    names = schema.probability_columns
-    if not names or any(name not in table.column_names for name in names):
-        return None
-    return _probabilities(schema, table)
-
-
-def _probabilities(schema: ModelSchema, table: pa.Table) -> Floats:
-    rows = np.full((table.num_rows, len(schema.classes)), np.nan)
-    for position, name in enumerate(schema.probability_columns):
-        if name in table.column_names:
-            rows[:, position] = table.column(name).to_numpy()
-    return rows
-
-
-def _identity(schema: ModelSchema, columns: tuple[ColumnSpec, ...], table: pa.Table, estimators: Estimators) -> str:
+def _identity(draft: Reference, profile: Profile, outcome: OutcomeProfile | None) -> str:
+    """SHA-256 of what the reference fixes and of its integer counts: equal however the rows were split and ordered."""
+    schema = draft.schema
     digest = hashlib.sha256(json.dumps([schema.model, schema.task, schema.classes], ensure_ascii=True).encode())
-    digest.update(repr(columns).encode())
-    digest.update(estimators.digest())
-    sink = pa.BufferOutputStream()
-    # One chunk and no metadata: the same rows give the same identity however they arrived.
-    names = [*(spec.name for spec in columns), "label"]
-    plain = table.select([name for name in names if name in table.column_names]).combine_chunks()
-    with pa.ipc.new_stream(sink, plain.schema.remove_metadata()) as writer:
-        writer.write_table(plain.replace_schema_metadata(None))
-    digest.update(sink.getvalue())
+    digest.update(repr(draft.columns).encode())
+    digest.update(draft.estimators.digest())
+    digest.update(repr((profile.rows, draft.losses)).encode())
+    for name, column in sorted(profile.columns.items()):
+        digest.update(f"{name} {column.rows} {column.missing}".encode())
+        digest.update(np.ascontiguousarray(column.counts, dtype="<i8").tobytes())
+    if outcome is not None:
+        digest.update(f"{outcome.rows} {outcome.unusable}".encode())
+        if isinstance(outcome.sums, ClassificationSums):
+            digest.update(np.ascontiguousarray(outcome.sums.confusion, dtype="<i8").tobytes())
     return digest.hexdigest()

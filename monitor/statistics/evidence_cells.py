@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from monitor.errors import DefectError
 from monitor.profiles.categorical import CategoricalProfile
-from monitor.profiles.model_profile import ColumnProfile, Profile, Reference
+from monitor.profiles.columns import ColumnProfile
+from monitor.profiles.model_profile import Profile, Reference
 from monitor.profiles.numeric import NumericProfile
 from monitor.profiles.outcome import ClassificationSums, OutcomeProfile
 from monitor.records import column_label

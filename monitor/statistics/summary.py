@@ -6,7 +6,8 @@ What lives here: which statistics a column or an outcome has. What must not: for
 from __future__ import annotations
 
 from monitor.profiles.categorical import CategoricalProfile
-from monitor.profiles.model_profile import ColumnProfile, Profile, Reference
+from monitor.profiles.columns import ColumnProfile
+from monitor.profiles.model_profile import Profile, Reference
 from monitor.profiles.numeric import NumericProfile
 from monitor.profiles.outcome import ClassificationSums, OutcomeProfile
 from monitor.records import column_label

@@ -1,0 +1,52 @@
+"""Writes the golden files of the present format: python -m tests.golden.make
+
+A released format's files are never written again: they stand for what users have on their disks.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from monitor.profiles.codec import encode_outcome, encode_profile, encode_reference
+from monitor.profiles.model_profile import build_reference, profile_inputs, profile_outcomes
+from monitor.records import TIMESTAMP, ModelSchema
+
+FOLDER = Path(__file__).parent / "format1"
+SCHEMA = ModelSchema("golden", "classification", ("no", "yes"))
+
+
+def rows(start: int, count: int) -> pa.Table:
+    """Rows without chance: files must not depend on a generator."""
+    i = np.arange(start, start + count)
+    p = (1 + i % 17) / 19
+    times = pa.array(1_790_000_000_000_000 + i * 1_000_000, pa.int64())
+    return pa.table(
+        {
+            "prediction": pa.array(np.where(p > 0.5, "yes", "no")),
+            "p_no": 1 - p,
+            "p_yes": p,
+            "f_amount": pa.array((i * i % 1_009) / 8, mask=i % 50 == 0),
+            "f_city": pa.array([("Oslo", "Rome", "Bonn")[k] for k in i * 7 % 3]),
+            "f_member": pa.array(i % 4 == 0),
+            "f_seen": times.cast(TIMESTAMP),
+            "label": pa.array(np.where(i % 3 == 0, "yes", "no")),
+            "event_time": times.cast(TIMESTAMP),
+            "label_time": pa.array(1_790_000_000_000_000 + i * 1_000_500, pa.int64()).cast(TIMESTAMP),
+        }
+    )
+
+
+def main() -> None:
+    """Write the files."""
+    FOLDER.mkdir(exist_ok=True)
+    reference, current = build_reference(SCHEMA, rows(0, 400)), rows(200, 300)
+    (FOLDER / "reference.trueup").write_bytes(encode_reference(reference))
+    (FOLDER / "profile.bin").write_bytes(encode_profile(profile_inputs(reference, current)))
+    (FOLDER / "outcome.bin").write_bytes(encode_outcome(profile_outcomes(reference, current)))
+
+
+if __name__ == "__main__":
+    main()
