@@ -37,6 +37,8 @@ def demo(
     port: Annotated[int, typer.Option(help="Of TorchServe; 0 takes any free one.", min=0, max=65_535)] = 0,
     monitor_port: Annotated[int, typer.Option(help="Of the monitor; 0 takes any free one.", min=0, max=65_535)] = 0,
     phase_seconds: Annotated[int, typer.Option(help="Length of a phase.")] = 30,
+    epochs: Annotated[int, typer.Option(help="Of the fine-tuning.", min=1)] = 15,
+    image_size: Annotated[int, typer.Option(help="Side of the network's input; less is faster.", min=32)] = 96,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON on standard output.")] = False,
 ) -> None:
     """The whole loop on real images, in real processes: drift, labels that come late, damage, recovery.
@@ -48,7 +50,13 @@ def demo(
     try:
         check_packages()
         settings = DemoSettings(
-            folder=out, once=once, port=port, monitor_port=monitor_port, phase_seconds=phase_seconds
+            folder=out,
+            once=once,
+            port=port,
+            monitor_port=monitor_port,
+            phase_seconds=phase_seconds,
+            epochs=epochs,
+            image_size=image_size,
         )
         check(settings)
         code = _run(settings, console, as_json=as_json)
@@ -64,7 +72,6 @@ def main() -> None:
 
 
 def _run(settings: DemoSettings, console: Console, *, as_json: bool) -> int:
-    from demo.loop import run
     from demo.processes import Interrupted, Processes, interrupt_once
 
     started = time.monotonic()
@@ -72,6 +79,8 @@ def _run(settings: DemoSettings, console: Console, *, as_json: bool) -> int:
     interrupt_once()
     try:
         with only_run(settings.folder):
+            from demo.loop import run
+
             try:
                 with processes:
                     running = run(settings, processes, say=console.print, view=_view(console))

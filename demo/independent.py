@@ -13,16 +13,14 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 from scipy.spatial.distance import jensenshannon
-from scipy.special import entr, logit
+from scipy.special import entr
 from scipy.stats import ks_2samp
 from sklearn import metrics
 
 Floats = npt.NDArray[np.float64]
 
-# As documented in docs/metrics.md: p(label) is floored at 1e-15, logits end at ±16, and every cell of a population
-# stability index gets half a row.
+# As documented: p(label) is floored at 1e-15, and every cell of a population stability index gets half a row.
 SMALLEST_PROBABILITY = 1e-15
-LARGEST_LOGIT = 16.0
 PSEUDO_COUNT = 0.5
 
 
@@ -114,7 +112,7 @@ def categorical_drift(rows: Rows, reference: Rows) -> Iterator[Number]:
     current = np.array([list(rows.predicted).count(name) for name in rows.classes], dtype=np.float64)
     old = np.array([list(reference.predicted).count(name) for name in rows.classes], dtype=np.float64)
     used = (current > 0) | (old > 0)
-    yield from _distances("prediction", current[used], old[used], bounded=False)
+    yield from _distances("prediction", current[used], old[used])
 
 
 def numeric_columns(rows: Rows) -> dict[str, Floats]:
@@ -129,27 +127,33 @@ def numeric_columns(rows: Rows) -> dict[str, Floats]:
         return columns | {"prediction": np.array(rows.predicted, dtype=np.float64)}
     p = rows.probabilities
     columns |= {"entropy": entr(p).sum(axis=1), "confidence": p.max(axis=1)}
-    logits = np.clip(logit(p), -LARGEST_LOGIT, LARGEST_LOGIT)
-    return columns | {f"p_{name}": logits[:, place] for place, name in enumerate(rows.classes)}
+    return columns | {f"p_{name}": p[:, place] for place, name in enumerate(rows.classes)}
 
 
 def numeric_drift(column: str, current: Floats, reference: Floats) -> Iterator[Number]:
     """Drift of a numeric column: counts between the reference's deciles, and Kolmogorov and Smirnov's statistic."""
-    edges = np.unique(np.quantile(reference, np.arange(1, 10) / 10))
-    cells = [
-        np.bincount(np.searchsorted(edges, values), minlength=edges.size + 1).astype(np.float64)
-        for values in (current, reference)
-    ]
-    yield from _distances(column, *cells, bounded=True)
+    deciles = np.quantile(reference, np.arange(1, 10) / 10)
+    cells = [between(deciles, values) for values in (current, reference)]
+    used = (cells[0] > 0) | (cells[1] > 0)
+    yield from _distances(column, cells[0][used], cells[1][used])
     distance = float(ks_2samp(current, reference, method="asymp").statistic)
     yield Number("trueup_kolmogorov_smirnov_statistic", distance, column, "kolmogorov_smirnov_statistic")
 
 
-def _distances(column: str, current: Floats, reference: Floats, *, bounded: bool) -> Iterator[Number]:
+def between(deciles: Floats, values: Floats) -> Floats:
+    """How many values lie up to each decile, and above the last; one that is several deciles is a cell by itself."""
+    up_to = []
+    for decile, times in zip(*np.unique(deciles, return_counts=True), strict=True):
+        up_to += [np.sum(values < decile)] if times > 1 else []
+        up_to += [np.sum(values <= decile)]
+    return np.diff([0.0, *up_to, values.size])
+
+
+def _distances(column: str, current: Floats, reference: Floats) -> Iterator[Number]:
     p, q = ((cells + PSEUDO_COUNT) / (cells + PSEUDO_COUNT).sum() for cells in (current, reference))
     found: Mapping[str, float] = {
         "population_stability_index": float(np.sum((p - q) * np.log(p / q))),
         "jensen_shannon_distance": float(jensenshannon(current, reference, base=2)),
     }
     for name, value in found.items():
-        yield Number(f"trueup_{name}", value, column, name if bounded else None)
+        yield Number(f"trueup_{name}", value, column, name)

@@ -115,6 +115,8 @@ def configuration(settings: DemoSettings, port: int) -> dict[str, Any]:
             "final_at_coverage": 0.95,
             "minimum": 50,
         },
+        # The demo's traffic has no day and night: a short window is an observation of its own.
+        "season": {"length": "off", "observe": settings.short_window},
     }
     return {
         "http": {"listen": f"127.0.0.1:{port}"},

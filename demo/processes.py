@@ -56,15 +56,20 @@ class Child:
 
 
 class Processes:
-    """The children of one run. `with Processes(logs) as processes:` leaves none behind."""
+    """The children of one run. `with Processes(logs) as processes:` leaves none behind.
 
-    def __init__(self, logs: Path) -> None:
+    `alone` says that this program has no other children, and that every descendant may be ended.
+    """
+
+    def __init__(self, logs: Path, *, alone: bool = True) -> None:
         self._logs = logs
+        self._alone = alone
         self._children: list[Child] = []
         self._ended = False
 
     def __enter__(self) -> Self:
-        _adopt_orphans()
+        if self._alone:
+            _adopt_orphans()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -108,9 +113,12 @@ class Processes:
         deadline = time.monotonic() + _END_SECONDS
         while time.monotonic() < deadline and any(child.process.poll() is None for child in self._children):
             time.sleep(_POLL_SECONDS)
-        _sweep()
         for child in self._children:
-            child.process.poll()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.process.pid, signal.SIGKILL)
+            child.process.wait()
+        if self._alone:
+            _sweep()
         self._ended = True
 
     def _start(self, name: str, command: Sequence[str], *, output: Path | None = None, show: bool = False) -> Child:
