@@ -10,6 +10,7 @@ from typing import Any
 from grafana_foundation_sdk.builders import dashboard as builders
 from grafana_foundation_sdk.models import dashboard as models
 
+from grafana import estimate_rows
 from grafana.data_rows import drift, labels
 from grafana.panels import DATASOURCE, RED, row
 from grafana.performance_rows import classification, headlines, regression
@@ -40,7 +41,8 @@ def model_dashboard() -> models.Dashboard:
     for heading, panels in (
         row("Now", *headlines()),
         row("Performance of a classifier", *classification()),
-        row("Performance of a regression", *regression(), collapsed=True),
+        row("Performance of a classifier without labels", *estimate_rows.classification(), collapsed=True),
+        row("Performance of a regression", *regression(), *estimate_rows.regression(), collapsed=True),
         row("Drift", *drift()),
         row("Labels", *labels()),
         row("Verdicts and alarms", *alarms()),

@@ -143,19 +143,30 @@ def classification() -> list[Any]:
             ("trueup_brier_score", "trueup_brier_score_lower", "trueup_brier_score_upper"),
             minimum=0,
         ),
-        time_series(
-            "Balanced accuracy, precision, recall, F1 and calibration error",
-            "Macro averages over the classes; the calibration error is the mean gap between confidence and accuracy.",
-            "percentunit",
-            Query(f"trueup_balanced_accuracy_ratio{{{WINDOW}}}", "{{version}} balanced accuracy"),
-            Query(f"trueup_precision_ratio{{{WINDOW}}}", "{{version}} precision"),
-            Query(f"trueup_recall_ratio{{{WINDOW}}}", "{{version}} recall"),
-            Query(f"trueup_f1_ratio{{{WINDOW}}}", "{{version}} F1"),
-            Query(f"trueup_expected_calibration_error_ratio{{{WINDOW}}}", "{{version}} calibration error"),
-            minimum=0,
-            maximum=1,
+        _ratio(
+            "Calibration error",
+            "Mean gap between the confidence and the accuracy at it. Chance alone gives a little.",
+            "expected_calibration_error",
+        ),
+        _ratio("Macro F1", "Mean of the F1 scores of the classes.", "f1"),
+        _ratio("AUROC", "Area under the ROC curve, each class against the rest, mean over the classes.", "auroc"),
+        _ratio("Balanced accuracy", "Mean of the recalls of the labelled classes.", "balanced_accuracy", width=8),
+        _ratio(
+            "Macro precision",
+            "Share of a class's predictions that were right, mean over the classes.",
+            "precision",
+            width=8,
+        ),
+        _ratio(
+            "Macro recall", "Share of a class's labels that were predicted, mean over the classes.", "recall", width=8
         ),
     ]
+
+
+def _ratio(title: str, description: str, key: str, width: int = 12) -> timeseries.Panel:
+    """A statistic between 0 and 1 with its 95 % interval and the limits of the check on it."""
+    names = (f"trueup_{key}_ratio", f"trueup_{key}_lower_ratio", f"trueup_{key}_upper_ratio")
+    return _measured(title, f"{description} With its 95 % interval and limits.", "percentunit", key, names, width=width)
 
 
 def regression() -> list[Any]:
@@ -196,11 +207,13 @@ def regression() -> list[Any]:
             "bias",
             names("bias"),
         ),
-        time_series(
+        _measured(
             "Explained variance (R²)",
-            "Share of the labels' variance that is explained; 1 is perfect, below 0 is worse than their mean.",
+            "Share of the labels' variance that is explained, with its 95 % interval; 1 is perfect, below 0 is worse "
+            "than their mean.",
             "none",
-            Query(f"trueup_r_squared{{{WINDOW}}}", "{{version}}"),
+            "r_squared",
+            names("r_squared"),
             maximum=1,
             width=24,
         ),

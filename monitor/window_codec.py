@@ -76,7 +76,7 @@ def _micros(text: str) -> int:
 def _result_record(result: Result) -> dict[str, Any]:
     if isinstance(result, Absent):
         return {"reason": str(result.reason), "n": result.n, "detail": result.detail}
-    names = ("value", "n", "lower", "upper", "level", "p_value", "error_bound")
+    names = ("value", "n", "lower", "upper", "level", "p_value", "error_bound", "detail")
     return _compact({name: getattr(result, name) for name in names})
 
 

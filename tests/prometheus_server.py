@@ -46,7 +46,16 @@ def _metrics(*keys: str) -> frozenset[str]:
 # What a model of a task does not have: the performance statistics of the other one.
 _OTHER_TASK: dict[Task, frozenset[str]] = {
     "classification": _metrics(
-        "mean_squared_error", "root_mean_squared_error", "mean_absolute_error", "r_squared", "bias"
+        "mean_squared_error",
+        "root_mean_squared_error",
+        "mean_absolute_error",
+        "r_squared",
+        "bias",
+        "estimated_mean_absolute_error",
+        "estimated_mean_squared_error",
+        "estimated_root_mean_squared_error",
+        "estimated_mean_absolute_error_error",
+        "estimated_mean_squared_error_error",
     ),
     "regression": _metrics(
         "accuracy",
@@ -54,10 +63,19 @@ _OTHER_TASK: dict[Task, frozenset[str]] = {
         "precision",
         "recall",
         "f1",
+        "auroc",
         "cross_entropy",
         "brier_score",
         "expected_calibration_error",
         "estimated_accuracy",
+        "estimated_cross_entropy",
+        "estimated_f1",
+        "estimated_auroc",
+        "estimated_accuracy_error",
+        "estimated_cross_entropy_error",
+        "estimated_f1_error",
+        "estimated_auroc_error",
+        "label_shift_distance",
     ),
 }
 

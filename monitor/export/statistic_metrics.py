@@ -56,11 +56,14 @@ VALUE_STATISTICS = (
     Statistic("label_coverage", "label_coverage", "ratio", "ratio", "Share of the window's predictions with a label"),
     Statistic("accuracy", "accuracy", "ratio", "ratio", "Share of labelled predictions that were right", True),
     Statistic(
-        "balanced_accuracy", "balanced_accuracy", "ratio", "ratio", "Mean of the recalls of the labelled classes"
+        "balanced_accuracy", "balanced_accuracy", "ratio", "ratio", "Mean of the recalls of the labelled classes", True
     ),
-    Statistic("precision", "precision", "ratio", "ratio", "Precision, macro average over the classes"),
-    Statistic("recall", "recall", "ratio", "ratio", "Recall, macro average over the classes"),
-    Statistic("f1", "f1", "ratio", "ratio", "F1 score, macro average over the classes"),
+    Statistic("precision", "precision", "ratio", "ratio", "Precision, macro average over the classes", True),
+    Statistic("recall", "recall", "ratio", "ratio", "Recall, macro average over the classes", True),
+    Statistic("f1", "f1", "ratio", "ratio", "F1 score, macro average over the classes", True),
+    Statistic(
+        "auroc", "auroc", "ratio", "ratio", "Area under the ROC curve, one class against the rest, macro average", True
+    ),
     Statistic(
         "cross_entropy",
         "cross_entropy",
@@ -76,13 +79,16 @@ VALUE_STATISTICS = (
         "ratio",
         "ratio",
         "Mean gap between the top confidence and the accuracy at it",
+        True,
     ),
     Statistic("mean_squared_error", "mean_squared_error", "", "target²", "Mean of the squared error", True),
     Statistic(
         "root_mean_squared_error", "root_mean_squared_error", "", "target", "Root of the mean squared error", True
     ),
     Statistic("mean_absolute_error", "mean_absolute_error", "", "target", "Mean of the absolute error", True),
-    Statistic("r_squared", "r_squared", "", "score", "Share of the labels' variance that is explained (at most 1)"),
+    Statistic(
+        "r_squared", "r_squared", "", "score", "Share of the labels' variance that is explained (at most 1)", True
+    ),
     Statistic("bias", "bias", "", "target", "Mean of prediction - label", True),
     Statistic("label_delay_seconds", "label_delay", "seconds", "seconds", "Mean time from prediction to label"),
     Statistic(
@@ -95,7 +101,101 @@ VALUE_STATISTICS = (
         "seconds",
         "95th percentile of the time from prediction to label",
     ),
-    Statistic("estimated_accuracy", "estimated_accuracy", "ratio", "ratio", "Accuracy estimated without labels"),
+    Statistic("estimated_accuracy", "estimated_accuracy", "ratio", "ratio", "Accuracy estimated without labels", True),
+    Statistic(
+        "estimated_cross_entropy",
+        "estimated_cross_entropy",
+        "nats",
+        "nats",
+        "Cross-entropy estimated without labels",
+        True,
+    ),
+    Statistic("estimated_f1", "estimated_f1", "ratio", "ratio", "Macro F1 score estimated without labels", True),
+    Statistic(
+        "estimated_auroc",
+        "estimated_auroc",
+        "ratio",
+        "ratio",
+        "Area under the ROC curve estimated without labels",
+        True,
+    ),
+    Statistic(
+        "estimated_mean_absolute_error",
+        "estimated_mean_absolute_error",
+        "",
+        "target",
+        "Mean absolute error estimated without labels",
+        True,
+    ),
+    Statistic(
+        "estimated_mean_squared_error",
+        "estimated_mean_squared_error",
+        "",
+        "target²",
+        "Mean squared error estimated without labels",
+        True,
+    ),
+    Statistic(
+        "estimated_root_mean_squared_error",
+        "estimated_root_mean_squared_error",
+        "",
+        "target",
+        "Root mean squared error estimated without labels",
+        True,
+    ),
+    Statistic(
+        "estimated_accuracy_error",
+        "estimated_accuracy_error",
+        "ratio",
+        "ratio",
+        "Estimated less realised accuracy of the labelled predictions",
+        True,
+    ),
+    Statistic(
+        "estimated_cross_entropy_error",
+        "estimated_cross_entropy_error",
+        "nats",
+        "nats",
+        "Estimated less realised cross-entropy of the labelled predictions",
+        True,
+    ),
+    Statistic(
+        "estimated_f1_error",
+        "estimated_f1_error",
+        "ratio",
+        "ratio",
+        "Estimated less realised macro F1 score of the labelled predictions",
+    ),
+    Statistic(
+        "estimated_auroc_error",
+        "estimated_auroc_error",
+        "ratio",
+        "ratio",
+        "Estimated less realised area under the ROC curve of the labelled predictions",
+    ),
+    Statistic(
+        "estimated_mean_absolute_error_error",
+        "estimated_mean_absolute_error_error",
+        "",
+        "target",
+        "Estimated less realised mean absolute error of the labelled predictions",
+        True,
+    ),
+    Statistic(
+        "estimated_mean_squared_error_error",
+        "estimated_mean_squared_error_error",
+        "",
+        "target²",
+        "Estimated less realised mean squared error of the labelled predictions",
+        True,
+    ),
+    Statistic(
+        "label_shift_distance",
+        "label_shift_distance",
+        "",
+        "score",
+        "Total variation distance (0 to 1) of the estimated mix of classes from the reference's",
+    ),
 )
 
 COLUMN_STATISTICS = (

@@ -67,7 +67,7 @@ def window_series(model: Labels, result: WindowResult, limits: tuple[CheckLimit,
 
 def subject(check: str) -> Subject:
     """What a check watches, by the statistic that it is named after."""
-    if check in COLUMN_BY_KEY:
+    if check in COLUMN_BY_KEY or check == "label_shift_distance":
         return "drift"
     return "labels" if check.startswith("label_") else "performance"
 

@@ -3,9 +3,14 @@
 What lives here: the isotonic fit, the rule by which a calibrator is kept, and their application. What must not: sums of
 current data, statistics.
 
-A calibrator is a step function on the score cells of its class: the monotone least-squares fit of the share of rows
-labelled k per cell (isotonic regression, Zadrozny & Elkan 2002). Being constant on each cell it costs one look-up, and
-whatever was counted per cell can be calibrated later without any error.
+A calibrator is a step function on the score cells of its class: the monotone least-squares fit of a share per cell
+(isotonic regression, Zadrozny & Elkan 2002). Being constant on each cell it costs one look-up, and whatever was counted
+per cell can be calibrated later without any error.
+
+Two shares are fitted for each class. Of all rows, those labelled k by p_k (one against the rest): where the labels lie.
+Of the rows predicted k, those that are right by p_k (top-label calibration, Gupta & Ramdas 2022): what accuracy,
+precision and F1 rest on. The first does not imply the second, since it mixes rows where k is the best with rows where
+it is not; with the second, the hits that are expected of the reference are those that it had.
 """
 
 from __future__ import annotations
@@ -19,6 +24,7 @@ from monitor.profiles.scores import Cells, ScoreCells
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
 
 SPLITS = 3
 # Labelled rows of the reference below which nothing is fitted, and per class rows of it and of the others.
@@ -27,22 +33,27 @@ MINIMUM_CLASS_ROWS = 30
 # Equal cells of probability over which calibration errors are compared.
 _ERROR_CELLS = 20
 _SEED = 20_020_723
+# A rest of probability below this share is rounding.
+_NOTHING = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
 class Calibrators:
-    """Of every class: `kept` bool [K], and `steps` float64 [K, cells], the calibrated probability per score cell.
+    """Of every class, per score cell: `steps` float64 [K, cells], the share of all rows that is labelled so, and
+    `top_steps`, the share that is right of the rows predicted so.
 
-    Where a calibrator was not kept, because it did not lower the expected calibration error on rows it was not fitted
-    on, the probability stands as it is; `steps` then holds the middles of the cells.
+    `kept`, `top_kept` bool [K]: whether the calibrator lowered the calibration error on rows that it was not fitted on.
+    Where it did not, the probability stands as it is, and the steps are the middles of the cells.
     """
 
-    kept: npt.NDArray[np.bool_]
+    kept: Mask
     steps: Floats
+    top_kept: Mask
+    top_steps: Floats
 
     @classmethod
-    def fit(cls, label: Integers, probabilities: Floats) -> Calibrators | None:
-        """From labels [n] and complete probabilities [K, n] of the reference; None with fewer than 300 rows.
+    def fit(cls, label: Integers, predicted: Integers, probabilities: Floats) -> Calibrators | None:
+        """From labels and predictions [n] and complete probabilities [K, n] of the reference; None below 300 rows.
 
         Whatever the order of the rows, the result is the same: the three splits, stratified by label, are dealt by a
         fixed generator over the rows sorted by their values.
@@ -50,20 +61,26 @@ class Calibrators:
         if label.size < MINIMUM_ROWS:
             return None
         score_cells = ScoreCells.of(probabilities.shape[0])
+        cells = score_cells.cells(probabilities)
         steps = np.tile(score_cells.middles, (probabilities.shape[0], 1))
-        kept = np.zeros(probabilities.shape[0], dtype=bool)
+        top_steps = steps.copy()
+        kept, top_kept = (np.zeros(probabilities.shape[0], dtype=bool) for _ in range(2))
         for k, scores in enumerate(probabilities):
             positive = label == k
-            if not MINIMUM_CLASS_ROWS <= positive.sum() <= label.size - MINIMUM_CLASS_ROWS:
-                continue
-            counts = _Counts.of(scores, score_cells.cells(scores), positive, score_cells.size)
-            kept[k] = counts.calibration_helps()
-            if kept[k]:
-                steps[k] = _isotonic(counts.rows.sum(axis=0), counts.positive.sum(axis=0))
-        return cls(kept, steps)
+            if MINIMUM_CLASS_ROWS <= positive.sum() <= label.size - MINIMUM_CLASS_ROWS:
+                kept[k] = _fit(_Counts.of(scores, cells[k], positive, score_cells.size), steps[k])
+            rows = predicted == k
+            if rows.sum() >= MINIMUM_CLASS_ROWS:
+                counts = _Counts.of(scores[rows], cells[k][rows], positive[rows], score_cells.size)
+                top_kept[k] = _fit(counts, top_steps[k])
+        return cls(kept, steps, top_kept, top_steps)
 
-    def apply(self, probabilities: Floats, cells: Cells) -> Floats:
-        """Calibrated probabilities [K, n] that sum to 1 over the classes, from complete ones and their score cells."""
+    def apply(self, predicted: Integers, probabilities: Floats, cells: Cells) -> Floats:
+        """Calibrated probabilities [K, n] that sum to 1 over the classes, from complete ones and their score cells.
+
+        The predicted class has its top-label calibrated probability, the others share the rest as their own calibrators
+        have it. A row whose predicted class is unknown (index K), or has no top-label calibrator, is only scaled.
+        """
         calibrated = np.empty_like(probabilities)
         for k, keep in enumerate(self.kept):
             if keep:
@@ -77,7 +94,22 @@ class Calibrators:
             calibrated[:, nothing] = probabilities[:, nothing]
             total[nothing] = calibrated[:, nothing].sum(axis=0)
             total[total == 0] = 1.0
-        calibrated /= total
+        known = np.append(self.top_kept, False)[predicted]
+        if not known.any():
+            calibrated /= total
+            return calibrated
+        rows = np.flatnonzero(known)
+        at = predicted[rows]
+        own = self.top_steps[at, cells[at, rows]]
+        rest = total[rows] - calibrated[at, rows]
+        scale = 1 / total
+        # Where nothing is left to share, the others share it equally.
+        none = rest <= _NOTHING * total[rows]
+        scale[rows] = np.where(none, 0.0, (1 - own) / np.where(none, 1.0, rest))
+        calibrated *= scale
+        if none.any():
+            calibrated[:, rows[none]] = (1 - own[none]) / (calibrated.shape[0] - 1)
+        calibrated[at, rows] = own
         return calibrated
 
 
@@ -90,7 +122,7 @@ class _Counts:
     score: Floats
 
     @classmethod
-    def of(cls, scores: Floats, cells: Cells, positive: npt.NDArray[np.bool_], size: int) -> _Counts:
+    def of(cls, scores: Floats, cells: Cells, positive: Mask, size: int) -> _Counts:
         split = np.empty(scores.size, dtype=np.int64)
         generator = np.random.default_rng(_SEED)
         for stratum in (positive, ~positive):
@@ -112,9 +144,21 @@ class _Counts:
             others = [split for split in range(SPLITS) if split != held_out]
             steps = _isotonic(self.rows[others].sum(axis=0), self.positive[others].sum(axis=0))
             rows, positive, score = self.rows[held_out], self.positive[held_out], self.score[held_out]
-            raw += _calibration_error(rows, positive, score)
-            calibrated += _calibration_error(rows, positive, steps * rows)
+            # Both over the groups of the raw score: a step function fills fewer groups of its own, and a sum of
+            # absolute gaps is the smaller the fewer they are, right or wrong.
+            group = np.minimum(score / np.maximum(rows, 1) * _ERROR_CELLS, _ERROR_CELLS - 1).astype(np.int64)
+            for_groups = [np.bincount(group, weights=gap) for gap in (score - positive, steps * rows - positive)]
+            raw += float(np.abs(for_groups[0]).sum() / rows.sum())
+            calibrated += float(np.abs(for_groups[1]).sum() / rows.sum())
         return calibrated < raw
+
+
+def _fit(counts: _Counts, steps: Floats) -> bool:
+    """Whether a calibrator helps; if so, `steps` [cells] become it."""
+    if not counts.calibration_helps():
+        return False
+    steps[:] = _isotonic(counts.rows.sum(axis=0), counts.positive.sum(axis=0))
+    return True
 
 
 def _isotonic(rows: Integers, positive: Integers) -> Floats:
@@ -125,11 +169,3 @@ def _isotonic(rows: Integers, positive: Integers) -> Floats:
     fitted = isotonic_regression(positive[filled] / rows[filled], weights=rows[filled]).x
     position = np.searchsorted(filled, np.arange(rows.size), side="right") - 1
     return np.asarray(np.clip(fitted[np.maximum(position, 0)], 0.0, 1.0), dtype=np.float64)
-
-
-def _calibration_error(rows: Integers, positive: Integers, score: Floats) -> float:
-    """Σ |Σ score − positives| / n over equal cells of probability; score cells are put together by their mean score."""
-    mean = score / np.maximum(rows, 1)
-    cell = np.minimum((mean * _ERROR_CELLS).astype(np.int64), _ERROR_CELLS - 1)
-    gap = np.bincount(cell, weights=score - positive, minlength=_ERROR_CELLS)
-    return float(np.abs(gap).sum() / max(rows.sum(), 1))

@@ -201,5 +201,5 @@ def _identity(draft: Reference, profile: Profile, outcome: OutcomeProfile | None
     if outcome is not None:
         digest.update(f"{outcome.rows} {outcome.unusable}".encode())
         if isinstance(outcome.sums, ClassificationSums):
-            digest.update(np.ascontiguousarray(outcome.sums.confusion, dtype="<i8").tobytes())
+            digest.update(np.ascontiguousarray(outcome.sums.classes, dtype="<i8").tobytes())
     return digest.hexdigest()

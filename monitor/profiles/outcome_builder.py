@@ -51,7 +51,7 @@ class Estimators:
         """What tells these estimators from others: profiles of different ones must not merge."""
         digest = hashlib.sha256(repr(self.errors).encode())
         if self.calibrators is not None:
-            digest.update(self.calibrators.steps.tobytes())
+            digest.update(self.calibrators.steps.tobytes() + self.calibrators.top_steps.tobytes())
         if self.losses is not None:
             digest.update(self.losses.base.tobytes())
             for column in self.losses.columns:
@@ -62,9 +62,9 @@ class Estimators:
 def fit_estimators(schema: ModelSchema, table: pa.Table, columns: tuple[str, ...]) -> Estimators:
     """Estimators of a reference from its labelled rows; `columns` may be used to estimate a regression's losses."""
     if schema.task == "classification":
-        position, _, probabilities = _classes(schema, table)
+        position, chosen, probabilities = _classes(schema, table)
         complete = np.isfinite(probabilities[0])
-        return Estimators(calibrators=Calibrators.fit(position[complete], probabilities[:, complete]))
+        return Estimators(calibrators=Calibrators.fit(position[complete], chosen[complete], probabilities[:, complete]))
     label, predicted, known = _regression(table)
     usable = table.filter(pa.array(known))
     model = LossModel.fit(usable, columns, predicted[known] - label[known])
@@ -105,7 +105,7 @@ def estimated_classes(schema: ModelSchema, calibrators: Calibrators, table: pa.T
         if not known[part].all():
             p, index = p[:, known[part]], index[known[part]]
         cells = ScoreCells.of(classes).cells(p)
-        calibrated = calibrators.apply(p, cells)
+        calibrated = calibrators.apply(index, p, cells)
         loss = expected_loss(calibrated, _log_loss(p))
         total = added(total, EstimatedClasses.build(index, calibrated, loss, cells))
     return total
@@ -182,7 +182,7 @@ def _reconciled(
     complete = np.isfinite(p[0])
     if not complete.all():
         label, predicted, p, cells = label[complete], predicted[complete], p[:, complete], cells[:, complete]
-    calibrated, log_loss = calibrators.apply(p, cells), _log_loss(p)
+    calibrated, log_loss = calibrators.apply(predicted, p, cells), _log_loss(p)
     expected = expected_loss(calibrated, log_loss)
     hit_gap = of_class(calibrated, predicted) - (label == predicted)
     loss_gap = expected - of_class(log_loss, label)

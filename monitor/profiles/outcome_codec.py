@@ -109,12 +109,19 @@ def calibrators_content(calibrators: Calibrators | None) -> Content | None:
     """Plain structure of calibrators; the steps are runs of equal values, which compress."""
     if calibrators is None:
         return None
-    return {"kept": calibrators.kept.astype(np.int64), "steps": calibrators.steps}
+    return {
+        "kept": np.stack((calibrators.kept, calibrators.top_kept)).astype(np.int64),
+        "steps": calibrators.steps,
+        "top_steps": calibrators.top_steps,
+    }
 
 
 def calibrators(content: Content | None) -> Calibrators | None:
     """Calibrators from their plain structure."""
-    return None if content is None else Calibrators(content["kept"].astype(bool), content["steps"])
+    if content is None:
+        return None
+    kept, top_kept = content["kept"].astype(bool)
+    return Calibrators(kept, content["steps"], top_kept, content["top_steps"])
 
 
 def loss_model_content(model: LossModel | None) -> Content | None:

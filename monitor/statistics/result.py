@@ -34,6 +34,7 @@ class Estimate:
 
     `lower`/`upper`: interval at `level` (two-sided), if there is one. `p_value`: of the no-difference null, if there is
     one. `error_bound`: the largest absolute difference from the exact statistic that the profile's cells allow.
+    `detail` is for people: what the value assumes, or is made of.
     """
 
     value: float
@@ -43,6 +44,7 @@ class Estimate:
     level: float | None = None
     p_value: float | None = None
     error_bound: float | None = None
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,9 @@ from monitor.profiles.model_profile import Profile, Reference
 from monitor.profiles.numeric import NumericProfile
 from monitor.profiles.outcome import ClassificationSums, OutcomeProfile
 from monitor.records import column_label
-from monitor.statistics import divergence
+from monitor.statistics import divergence, estimation
 from monitor.statistics.atoms import atoms
+from monitor.statistics.label_shift import label_shift_distance
 from monitor.statistics.performance import classification_statistics, delay_statistics, regression_statistics
 from monitor.statistics.result import Absent, Estimate, Reason, Result
 
@@ -39,6 +40,7 @@ COLUMN_STATISTICS = (
     "chi_square_statistic",
     "new_category_ratio",
 )
+_ESTIMATED = (*estimation.CLASSIFICATION, *estimation.REGRESSION)
 
 
 def column_statistics(reference: Reference, profile: Profile) -> dict[str, dict[str, Result]]:
@@ -56,41 +58,31 @@ def column_statistics(reference: Reference, profile: Profile) -> dict[str, dict[
 
 
 def outcome_statistics(reference: Reference, outcome: OutcomeProfile) -> dict[str, Result]:
-    """Performance and label delay of labelled predictions."""
-    del reference
-    if isinstance(outcome.sums, ClassificationSums):
-        values = classification_statistics(outcome.sums)
-    else:
-        values = regression_statistics(outcome.sums, outcome.scored)
-    return values | delay_statistics(outcome.delays)
+    """Performance and label delay of labelled predictions, and by how much the estimates of them were wrong."""
+    return _realised(outcome) | delay_statistics(outcome.delays) | estimation.estimate_errors(reference, outcome)
 
 
 def estimated_statistics(reference: Reference, profile: Profile) -> dict[str, Result]:
-    """Performance estimated without labels.
-
-    `estimated_accuracy` is the difference of confidences (Guillory et al. 2021): accuracy of the reference + mean top
-    confidence now − mean top confidence of the reference, clipped to [0, 1]. It assumes that the confidence moves with
-    the accuracy; a concept drift that leaves the inputs alone is invisible to it.
-    """
-    if reference.schema.task != "classification":
-        return {}
-    accuracy = reference_values(reference).get("accuracy")
-    old, new = (item.columns.get("confidence") for item in (reference.profile, profile))
-    if accuracy is None or not isinstance(old, NumericProfile) or not old.finite:
-        return {"estimated_accuracy": Absent(Reason.NO_REFERENCE)}
-    if not isinstance(new, NumericProfile) or not new.finite:
-        return {"estimated_accuracy": Absent(Reason.NO_ROWS)}
-    now = new.standardisation.centre + new.total / new.finite
-    then = old.standardisation.centre + old.total / old.finite
-    return {"estimated_accuracy": Estimate(min(max(accuracy + now - then, 0.0), 1.0), new.finite)}
+    """What is known of performance without labels: its estimates, and the shift of the classes (classification)."""
+    found = estimation.estimated_statistics(reference, profile)
+    if reference.schema.task == "classification":
+        found["label_shift_distance"] = label_shift_distance(reference, profile)
+    return found
 
 
 def reference_values(reference: Reference) -> dict[str, float]:
-    """The reference's own performance, for relative thresholds."""
+    """The reference's own performance, for relative thresholds; an estimate is held against what was realised."""
     if reference.outcome is None:
         return {}
-    values = outcome_statistics(reference, reference.outcome)
-    return {name: value.value for name, value in values.items() if isinstance(value, Estimate)}
+    results = _realised(reference.outcome)
+    values = {name: result.value for name, result in results.items() if isinstance(result, Estimate)}
+    return values | {f"estimated_{name}": values[name] for name in _ESTIMATED if name in values}
+
+
+def _realised(outcome: OutcomeProfile) -> dict[str, Result]:
+    if isinstance(outcome.sums, ClassificationSums):
+        return classification_statistics(outcome.sums)
+    return regression_statistics(outcome.sums, outcome.scored)
 
 
 def _compare(old: ColumnProfile, new: ColumnProfile) -> dict[str, Result]:

@@ -16,6 +16,7 @@ from monitor.records import TIMESTAMP, ModelSchema
 
 FOLDER = Path(__file__).parent / "format1"
 SCHEMA = ModelSchema("golden", "classification", ("no", "yes"))
+MEASURED = ModelSchema("golden", "regression")
 
 
 def rows(start: int, count: int) -> pa.Table:
@@ -39,6 +40,20 @@ def rows(start: int, count: int) -> pa.Table:
     )
 
 
+def measured(start: int, count: int) -> pa.Table:
+    """Rows of a regression whose error grows with its column; without chance as well."""
+    i = np.arange(start, start + count)
+    level = i % 10
+    wave = (i * 37 % 101 - 50) / 50
+    return pa.table(
+        {
+            "prediction": 20.0 + level + wave * (1 + level),
+            "f_level": level.astype(np.float64),
+            "label": 20.0 + level,
+        }
+    )
+
+
 def main() -> None:
     """Write the files."""
     FOLDER.mkdir(exist_ok=True)
@@ -46,6 +61,10 @@ def main() -> None:
     (FOLDER / "reference.trueup").write_bytes(encode_reference(reference))
     (FOLDER / "profile.bin").write_bytes(encode_profile(profile_inputs(reference, current)))
     (FOLDER / "outcome.bin").write_bytes(encode_outcome(profile_outcomes(reference, current)))
+    reference, current = build_reference(MEASURED, measured(0, 400)), measured(200, 300)
+    (FOLDER / "regression_reference.trueup").write_bytes(encode_reference(reference))
+    (FOLDER / "regression_profile.bin").write_bytes(encode_profile(profile_inputs(reference, current)))
+    (FOLDER / "regression_outcome.bin").write_bytes(encode_outcome(profile_outcomes(reference, current)))
 
 
 if __name__ == "__main__":

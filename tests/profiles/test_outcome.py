@@ -18,6 +18,7 @@ from monitor.profiles.codec import (
     encode_outcome,
     encode_profile,
     encode_reference,
+    load_reference,
 )
 from monitor.profiles.model_profile import (
     Profile,
@@ -28,6 +29,9 @@ from monitor.profiles.model_profile import (
     profile_outcomes,
 )
 from monitor.profiles.outcome import ClassificationSums, OutcomeProfile, RegressionSums
+from monitor.statistics.result import Estimate
+from monitor.statistics.summary import estimated_statistics, outcome_statistics
+from tests.golden import make as golden
 from tests.profiles.outcome_samples import REGRESSION, classified, probabilities, regressed, schema_of
 
 CLASSES = 4
@@ -264,3 +268,24 @@ def test_an_error_that_overflows_is_profiled_and_warns_of_nothing() -> None:
     assert isinstance(outcome.sums, RegressionSums)
     assert outcome.sums.error_squares == np.inf
     assert outcome.sums.residuals.rows == 3
+
+
+@pytest.mark.parametrize(
+    ("prefix", "rows"),
+    [("", golden.rows(200, 300)), ("regression_", golden.measured(200, 300))],
+    ids=["classes", "errors"],
+)
+def test_outcomes_and_estimates_of_format_1_are_what_the_same_rows_make_today(prefix: str, rows: pa.Table) -> None:
+    reference = load_reference(golden.FOLDER / f"{prefix}reference.trueup")
+    stored = decode_outcome((golden.FOLDER / f"{prefix}outcome.bin").read_bytes(), reference)
+    today = profile_outcomes(reference, rows)
+    assert stored.reconciled is not None
+    equal(stored, today, absolute_sums(rows, reference, today))
+    inputs = decode_profile((golden.FOLDER / f"{prefix}profile.bin").read_bytes(), reference)
+    equal(inputs.estimated, profile_inputs(reference, rows).estimated)
+    estimated = estimated_statistics(reference, inputs)
+    name = "estimated_mean_absolute_error" if prefix else "estimated_accuracy"
+    found, realised = estimated[name], outcome_statistics(reference, stored)[name.removeprefix("estimated_")]
+    assert isinstance(found, Estimate)
+    assert isinstance(realised, Estimate)
+    assert found.value == pytest.approx(realised.value, rel=0.05)
