@@ -18,7 +18,7 @@ from monitor.statistics.multiplicity import Share, split_budget
 from monitor.statistics.result import Estimate
 from monitor.statistics.risk_cells import RiskCells, risk_cells
 from monitor.statistics.summary import reference_values
-from monitor.verdict import Check, Threshold, WindowResult
+from monitor.verdict import LEARNING, Check, Threshold, WindowResult
 from monitor.windows import format_duration
 
 # Without an accepted rate of errors of its own, this much (0–1) over the reference's upper bound is accepted of a risk.
@@ -82,11 +82,16 @@ def alarm_plan(settings: ModelSettings, reference: Reference, versions: int = 1)
     found: dict[str, tuple[Check, CellLayout | RiskCells, float | None]] = {}
     unwatched: dict[str, str] = {}
     for check in settings.checks.columns:
-        found[check.metric] = (check, cell_layout(reference), None)
+        if tolerated(check).learnt:
+            unwatched[check.metric] = LEARNING
+        else:
+            found[check.metric] = (check, cell_layout(reference), None)
     for check in settings.checks.values:
         cells, own = risk_cells(check.metric, reference), values.get(check.metric)
         if isinstance(cells, str):
             unwatched[check.metric] = cells
+        elif tolerated(check).learnt:
+            unwatched[check.metric] = LEARNING
         elif tolerated(check).limit(own) is None:
             unwatched[check.metric] = "its limit is relative to the reference, which has no value of it"
         else:
@@ -135,10 +140,9 @@ def alarm_window_seconds(settings: ModelSettings) -> float:
 
 
 def tolerated(check: Check) -> Threshold:
-    """What the operator tolerates: up to the first of the two limits."""
-    threshold = check.warning or check.critical
-    assert threshold is not None  # the configuration refuses a check without one
-    return threshold
+    """What the operator tolerates: up to the first of the two limits, that are known."""
+    limits = [item for item in (check.warning, check.critical) if item is not None]
+    return next((item for item in limits if not item.learnt), limits[0])
 
 
 def window_effect(watch: Watch, result: WindowResult) -> Effect:

@@ -26,6 +26,7 @@ from monitor.alarms import Alarm
 from monitor.engines.local import event_times, unique_outcomes
 from monitor.evidence import CheckEvidence
 from monitor.first_labels import first_labels
+from monitor.learning import Learning
 from monitor.log.tables import ModelLog
 from monitor.profiles.model_profile import Profile, Reference
 from monitor.references import ReferenceStore
@@ -36,7 +37,7 @@ from monitor.statistics.evidence_cells import CellLayout, cell_counts
 from monitor.statistics.risk_cells import RiskCells
 from monitor.statistics.seasons import due_observations
 from monitor.statistics.summary import reference_values
-from monitor.verdict import WindowResult
+from monitor.verdict import CheckSettings, WindowResult
 from monitor.windows import MICROSECONDS, Window
 
 # The merged drift profile of a stretch of one version.
@@ -61,7 +62,8 @@ class AlarmStage:
 
     settings: ModelSettings
     log: ModelLog
-    _plans: dict[tuple[str, int], AlarmPlan] = field(default_factory=dict)
+    learning: Learning
+    _plans: dict[tuple[str, int, CheckSettings], AlarmPlan] = field(default_factory=dict)
     _models: dict[tuple[str, float, int], DriftModel] = field(default_factory=dict)
 
     def run(
@@ -72,7 +74,8 @@ class AlarmStage:
         labels = self._labels(consumed.matched, watched)
         reports: list[AlarmReport] = []
         for version, reference in watched.items():
-            plan = self._plan(reference, len(watched))
+            judged_by = self.learning.settings_for(state, version, reference, alarm_window_seconds(self.settings))
+            plan = self._plan(judged_by, reference, len(watched))
             known = {item.check: restored(item) for item in read_alarms(state, self.settings.name, version)}
             superseded = state.superseded(self.settings.name, version) if version in labels else {}
             rows = [unique_outcomes(batch, superseded) for batch in labels.get(version, ())]
@@ -83,13 +86,14 @@ class AlarmStage:
             )
             for watch in plan.watches:
                 report = known.get(watch.name) or AlarmReport(version, Alarm(watch.name), watch.share)
-                reports.append(self._judge(state, reference, watch, report, news, consumed.now))
+                reports.append(self._judge(state, judged_by, reference, watch, report, news, consumed.now))
         keep_only(state, self.settings.name, {(report.version, report.check) for report in reports})
         return reports
 
     def _judge(
         self,
         state: Transaction,
+        judged_by: ModelSettings,
         reference: Reference,
         watch: Watch,
         report: AlarmReport,
@@ -101,7 +105,7 @@ class AlarmStage:
         context = Context(
             self.settings.observations,
             reference_values(reference),
-            {check.metric: tolerated(check) for check in self.settings.checks.values},
+            {check.metric: tolerated(check) for check in judged_by.checks.values},
             self.settings.checks.minimum_labels,
             lambda detector: self._model(watch, detector, phases),
         )
@@ -148,12 +152,12 @@ class AlarmStage:
                 watched[version] = reference
         return watched
 
-    def _plan(self, reference: Reference, versions: int) -> AlarmPlan:
-        key = (reference.identity, versions)
+    def _plan(self, settings: ModelSettings, reference: Reference, versions: int) -> AlarmPlan:
+        key = (reference.identity, versions, settings.checks)
         if key not in self._plans:
             if len(self._plans) >= _CACHED_MODELS:
                 self._plans.clear()
-            self._plans[key] = alarm_plan(self.settings, reference, versions)
+            self._plans[key] = alarm_plan(settings, reference, versions)
         return self._plans[key]
 
     def _labels(self, matched: tuple[int, int], watched: Mapping[str, Reference]) -> dict[str, list[pa.Table]]:

@@ -21,6 +21,7 @@ from monitor.engines.repeats import Tally
 from monitor.evaluation import evaluate_window, fingerprint
 from monitor.fault_points import fault_point
 from monitor.label_join import maturity
+from monitor.learning import Learning
 from monitor.log.tables import ModelLog, TableName
 from monitor.pane_builder import PaneMerger, input_merger, outcome_merger, rebuild_inputs, rebuild_outcomes
 from monitor.profiles.model_profile import Profile, Reference
@@ -87,9 +88,11 @@ class ModelCycle:
     references: ReferenceStore
     _mergers: dict[str, tuple[str, PaneMerger[Profile], PaneMerger[OutcomeProfile]]] = field(default_factory=dict)
     _alarms: AlarmStage = field(init=False)
+    _learning: Learning = field(init=False)
 
     def __post_init__(self) -> None:
-        self._alarms = AlarmStage(self.settings, self.log)
+        self._learning = Learning(self.settings)
+        self._alarms = AlarmStage(self.settings, self.log, self._learning)
 
     def run(self, now: int) -> CycleReport:
         """Consume what is new, rebuild, evaluate, commit; raises and changes nothing if any of it fails."""
@@ -330,8 +333,16 @@ class ModelCycle:
         # Revision 0 is provisional and replaced in place; final is 1, and every later change one more.
         revision = 0 if ripe == "provisional" else (latest.revision if latest else 0) + 1
         result = evaluate_window(
-            self.settings, version, reference, window, inputs, outcomes, maturity=ripe, revision=revision
+            self._learning.settings_for(state, version, reference, window.seconds),
+            version,
+            reference,
+            window,
+            inputs,
+            outcomes,
+            maturity=ripe,
+            revision=revision,
         )
+        self._learning.learn(state, reference, result)
         state.put_window(
             self.settings.name,
             StoredWindow(
@@ -396,7 +407,7 @@ class ModelCycle:
     def _rolling(self, state: Transaction, version: str, reference: Reference, window: Window) -> WindowResult:
         inputs, outcomes, _ = self._merged(state, version, reference, window)
         return evaluate_window(
-            self.settings,
+            self._learning.settings_for(state, version, reference, window.seconds),
             version,
             reference,
             window,

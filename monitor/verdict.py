@@ -15,6 +15,8 @@ from monitor.statistics.result import Absent, Reason, Result
 from monitor.windows import Window
 
 State = Literal["ok", "warning", "critical", "insufficient"]
+# Why a check whose only limits are learnt is not judged yet.
+LEARNING = "its limit is being learnt"
 SEVERITY: Mapping[State, int] = {"insufficient": -1, "ok": 0, "warning": 1, "critical": 2}
 
 
@@ -23,15 +25,18 @@ class Threshold:
     """A limit on a value: absolute (`above`/`below` `value`), or relative to the reference's value.
 
     relative=True: `value` is a fraction; above with 0.10 means over reference × 1.10, below with 0.05 means under
-    reference × 0.95.
+    reference × 0.95. learnt=True: the limit follows from the first windows (`learnt_limits`), and is none until then.
     """
 
     side: Literal["above", "below"]
     value: float
     relative: bool = False
+    learnt: bool = False
 
     def limit(self, reference: float | None) -> float | None:
-        """The absolute limit; None where it is relative and the reference has no value."""
+        """The absolute limit; None where it is relative and the reference has no value, or where it is to be learnt."""
+        if self.learnt:
+            return None
         if not self.relative:
             return self.value
         if reference is None:
@@ -123,25 +128,25 @@ def judge(
 
 
 def _judge_one(check: Check, result: Result | None, reference: float | None, minimum: int) -> Verdict:
-    if result is None:
-        return Verdict("insufficient", Reason.NOT_APPLICABLE)
-    if isinstance(result, Absent):
-        return Verdict("insufficient", result.reason)
+    if result is None or isinstance(result, Absent):
+        return Verdict("insufficient", Reason.NOT_APPLICABLE if result is None else result.reason)
     if result.n < minimum:
         return Verdict("insufficient", f"n = {result.n}, at least {minimum} needed", value=result.value)
     severities: tuple[tuple[State, Threshold | None], ...] = (
         ("critical", check.critical),
         ("warning", check.warning),
     )
+    known = [item for item in (check.critical, check.warning) if item is not None and not item.learnt]
+    if not known and (check.critical or check.warning):
+        return Verdict("insufficient", LEARNING, value=result.value)
     for state, threshold in severities:
-        if threshold is None:
+        if threshold is None or threshold.learnt:
             continue
         if threshold.relative and reference is None:
             return Verdict("insufficient", Reason.NO_REFERENCE, value=result.value)
         if threshold.crossed(result.value, reference):
             return Verdict(state, "past its limit", value=result.value, limit=threshold.limit(reference))
-    tightest = check.warning or check.critical
-    return Verdict("ok", value=result.value, limit=tightest.limit(reference) if tightest else None)
+    return Verdict("ok", value=result.value, limit=known[-1].limit(reference) if known else None)
 
 
 def _worst(judged: list[tuple[Verdict, str]]) -> Verdict:

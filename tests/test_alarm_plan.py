@@ -100,6 +100,13 @@ class TestShares:
         assert [item.name for item in plan.watches] == [PSI.metric]
         assert plan.unwatched == {"accuracy": "the reference has no labels to compare with"}
 
+    def test_a_check_whose_limit_is_still_learnt_says_so_and_another_limit_stands_in(self) -> None:
+        learnt = Threshold("above", 0.0, learnt=True)
+        waiting = alarm_plan(settings(columns=(Check(PSI.metric, learnt),)), REFERENCE)
+        assert waiting.unwatched == {PSI.metric: "its limit is being learnt"}
+        [watched] = alarm_plan(settings(columns=(Check(PSI.metric, learnt, PSI.critical),)), REFERENCE).watches
+        assert watched.tolerance == 0.25
+
     def test_without_checks_nothing_is_watched(self) -> None:
         assert alarm_plan(settings(columns=()), REFERENCE).watches == ()
 

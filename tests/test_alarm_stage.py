@@ -10,7 +10,7 @@ import pytest
 
 from monitor.alarms import Reason, State
 from monitor.statistics.seasons import ObservationSettings
-from monitor.verdict import Check
+from monitor.verdict import Check, Threshold
 from tests.alarm_bench import (
     ACCURACY,
     CROSS_ENTROPY,
@@ -244,3 +244,22 @@ def test_a_check_that_is_taken_out_of_the_configuration_leaves_nothing_behind(ma
     bench.send(traffic(1))
     [left] = bench.run(2).alarms
     assert (left.check, left.observations) == (PSI.metric, 2)
+
+
+def test_a_learnt_limit_is_what_the_first_windows_showed_and_then_a_drift_past_it_fires(make: Make) -> None:
+    learnt = Check(PSI.metric, Threshold("above", 0.0, learnt=True))
+    bench = make(learnt)
+    bench.send(*(traffic(number) for number in range(10)))
+    assert bench.run(10).alarms == ()
+    assert bench.run(10).rolling[0].verdicts[PSI.metric].state == "insufficient"
+    bench.send(*(traffic(number) for number in range(10, 21)))
+    bench.run(21)
+    bench.restart()
+    bench.send(traffic(21))
+    quiet = bench.alarm(22).alarm
+    assert quiet.state is State.INACTIVE
+    assert quiet.tolerance is not None
+    assert 0.01 < quiet.tolerance < 0.1
+    bench.send(*(traffic(number, shift=0.5) for number in range(22, 26)))
+    fired = bench.alarm(26).alarm
+    assert (fired.state, fired.tolerance) == (State.FIRING, quiet.tolerance)

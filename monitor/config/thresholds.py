@@ -10,6 +10,7 @@ text                    meaning
 `-5%`                   under the reference's own value × 0.95
 `> 0.25`, `< 0.90`      over, under this value
 `0.25` (a number)       over this value; for drift only, where more is always worse
+`learnt`                past what the first windows of the version showed
 ======================  =====================================================================
 """
 
@@ -60,7 +61,8 @@ DRIFT_METRICS: Mapping[str, str] = {
 
 _THRESHOLD = re.compile(r"\s*([<>+-])?\s*([0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?|-[0-9]*\.?[0-9]+)\s*(%)?\s*")
 _LARGEST = 1e300
-_GRAMMAR = "'+10%' or '-5%' of the reference, '> 0.25' or '< 0.90'"
+_GRAMMAR = "'+10%' or '-5%' of the reference, '> 0.25' or '< 0.90', or 'learnt'"
+LEARNT = "learnt"
 
 
 def parse_threshold(written: object) -> Threshold | float:
@@ -68,6 +70,9 @@ def parse_threshold(written: object) -> Threshold | float:
 
     Raises OperatorError for anything else.
     """
+    if isinstance(written, str) and written.strip() == LEARNT:
+        # The side is the metric's to say.
+        return Threshold("above", 0.0, learnt=True)
     if isinstance(written, int | float) and not isinstance(written, bool) and abs(written) < _LARGEST:
         return float(written)
     match = _THRESHOLD.fullmatch(written) if isinstance(written, str) and len(written) <= 50 else None
@@ -92,6 +97,12 @@ def value_threshold(metric: str, threshold: Threshold | float) -> Threshold:
     if not isinstance(threshold, Threshold):
         signs = f"'< {threshold:g}' or '> {threshold:g}'"
         raise OperatorError("a plain number does not say which side is bad", expected=signs, got=f"{threshold:g}")
+    if threshold.learnt:
+        if better == "neither":
+            raise OperatorError(
+                f"no side of {metric} is bad by itself, so none can be learnt", expected="'> …' or '< …'"
+            )
+        return Threshold("below" if better == "higher" else "above", 0.0, learnt=True)
     if not threshold.relative:
         return threshold
     written = f"{'+' if threshold.side == 'above' else '-'}{threshold.value * 100:g}%"
@@ -124,7 +135,7 @@ def ordered(warning: Threshold | None, critical: Threshold | None) -> None:
         return
     if warning.side != critical.side:
         raise OperatorError("warning and critical look at different sides", expected="both above or both below")
-    if warning.relative != critical.relative:
+    if warning.relative != critical.relative or warning.learnt or critical.learnt:
         return
     # Both fractions of a relative threshold grow away from the reference, whichever side it is.
     away = 1 if warning.relative or warning.side == "above" else -1
@@ -157,6 +168,8 @@ def default_drift_checks() -> tuple[Check, ...]:
 
 def threshold_text(threshold: Threshold) -> str:
     """A threshold as an operator would write it; `parse_threshold` reads it back."""
+    if threshold.learnt:
+        return LEARNT
     if threshold.relative:
         return f"{'+' if threshold.side == 'above' else '-'}{threshold.value * 100:.12g}%"
     return f"{'>' if threshold.side == 'above' else '<'} {threshold.value!r}"

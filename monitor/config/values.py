@@ -77,7 +77,7 @@ Name = Annotated[str, BeforeValidator(refusing(_name)), WithJsonSchema({"type": 
 Limit = Annotated[
     Threshold | float,
     PlainValidator(refusing(parse_threshold)),
-    WithJsonSchema({"type": ["string", "number"], "examples": ["+10%", "< 0.90", 0.25]}),
+    WithJsonSchema({"type": ["string", "number"], "examples": ["+10%", "< 0.90", 0.25, "learnt"]}),
 ]
 Budget = Annotated[
     FalseAlarmBudget,

@@ -49,7 +49,7 @@ def test_what_is_ambiguous_is_refused_with_the_grammar(written: object, what: st
     with pytest.raises(OperatorError) as caught:
         parse_threshold(written)
     assert caught.value.what == what
-    assert caught.value.expected == "'+10%' or '-5%' of the reference, '> 0.25' or '< 0.90'"
+    assert caught.value.expected == "'+10%' or '-5%' of the reference, '> 0.25' or '< 0.90', or 'learnt'"
 
 
 @given(st.sampled_from(["above", "below"]), st.floats(1e-9, 1e6), st.booleans())
@@ -95,3 +95,14 @@ def test_a_critical_threshold_lies_behind_the_warning(warning: Threshold, critic
 def test_every_metric_has_a_key_in_the_file() -> None:
     assert set(ChecksSection.model_fields) == {*VALUE_METRICS, "drift"}
     assert set(DriftSection.model_fields) == {*DRIFT_METRICS, "minimum_rows"}
+
+
+def test_a_learnt_limit_takes_its_side_from_the_metric() -> None:
+    assert thresholds.value_threshold("accuracy", parse_threshold("learnt")) == Threshold("below", 0.0, learnt=True)
+    assert thresholds.value_threshold("cross_entropy", parse_threshold("learnt")) == Threshold(
+        "above", 0.0, learnt=True
+    )
+    assert drift_threshold(parse_threshold(" learnt ")) == Threshold("above", 0.0, learnt=True)
+    assert threshold_text(Threshold("below", 0.0, learnt=True)) == "learnt"
+    with pytest.raises(OperatorError, match="no side of bias is bad by itself"):
+        thresholds.value_threshold("bias", parse_threshold("learnt"))
