@@ -101,7 +101,8 @@ def drift() -> list[Any]:
 
 
 def labels() -> list[Any]:
-    """How many labels have come, how late, what became of them, and what is absent for want of them."""
+    """How many labels have come, how late, from where, what became of them, and what is absent for want of them."""
+    rate = "[$__rate_interval]"
     return [
         time_series(
             "Label coverage",
@@ -170,6 +171,32 @@ def labels() -> list[Any]:
             [("Absent", f"max by (version, statistic, column, reason) (trueup_absent_info{{{WINDOW}}})")],
             labels={"version": "Version", "statistic": "Statistic", "column": "Column", "reason": "Reason"},
             sort_by="Statistic",
+            width=8,
+        ),
+        time_series(
+            "Lag of the sources",
+            "Time since the newest record of a source, and since a database with labels was last read to its end.",
+            "s",
+            Query(f"time() - trueup_source_newest_timestamp_seconds{{{MODEL}}}", "{{source}} newest"),
+            Query(f"time() - trueup_source_last_success_timestamp_seconds{{{MODEL}}}", "{{source}} read"),
+            minimum=0,
+            width=8,
+        ),
+        time_series(
+            "Databases that were read",
+            "1 where the last reading of a database with labels succeeded, 0 where it failed.",
+            "none",
+            Query(f"trueup_source_success{{{MODEL}}}", "{{source}}"),
+            minimum=0,
+            maximum=1,
+            width=8,
+        ),
+        time_series(
+            "Rejected records by source",
+            "Records per second that were set aside; the dead letters hold them.",
+            "short",
+            Query(f"sum by (source) (rate(trueup_source_records_rejected_total{{{MODEL}}}{rate}))", "{{source}}"),
+            minimum=0,
             width=8,
         ),
     ]

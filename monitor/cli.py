@@ -47,6 +47,7 @@ COMMANDS: Mapping[str, Entry] = {
     "monitor": Entry("monitor.commands.monitor", _LOOP, "The daemon: ingest, evaluate, answer /metrics."),
     "predictions": Entry("monitor.commands.adding:predictions", _DATA, "Add predictions from a file."),
     "labels": Entry("monitor.commands.adding:labels", _DATA, "Add ground truth from a file."),
+    "deadletters": Entry("monitor.commands.deadletters", _DATA, "Records that could not be taken: list, feed again."),
     "forget": Entry("monitor.commands.forget", _DATA, "Remove predictions and their labels for good."),
     "evaluate": Entry("monitor.commands.evaluate", _LOOK, "One evaluation now, without a daemon."),
     "status": Entry("monitor.commands.status", _LOOK, "What a running daemon says of its models."),

@@ -40,6 +40,8 @@ _STUCK_DEADLINES = 3
 _STOP_SECONDS = 60.0
 # Small files of a log are merged this often; at the usual ingest interval there are 240 new ones by then.
 _MAINTENANCE_SECONDS = 3_600.0
+# How often it is asked which database with ground truth is due; when it is, its own setting says.
+_SOURCES_SECONDS = 1.0
 # Settings that a running daemon does not change.
 _NEEDS_RESTART = (
     "log_url",
@@ -96,6 +98,7 @@ class Daemon:
         self._every(self.settings.ingest_interval_seconds, self.ingest, "ingest")
         self._every(self.settings.evaluation_interval_seconds, self.evaluate, "evaluate")
         self._every(_MAINTENANCE_SECONDS, self.maintain, "maintain")
+        self._every(_SOURCES_SECONDS, self.read_label_sources, "label sources")
         self._scheduler.start()
         self._log("started", url=self.url, models=list(self._workers), version=trueup_version())
 
@@ -151,6 +154,17 @@ class Daemon:
             self._ingested.failed(progress.errors[0])
         else:
             self._ingested.succeeded(self._clock())
+
+    def read_label_sources(self) -> None:
+        """Read the databases with ground truth that are due; what went wrong is told, shown and tried again."""
+        try:
+            outcomes = self._pipeline.read_label_sources()
+        except Exception as error:  # a locked state must not end the schedule
+            self._log("label sources failed", error=repr(error))
+            return
+        for name, outcome in outcomes.items():
+            if isinstance(outcome, str):
+                self._log("labels could not be read", model=name, error=outcome)
 
     def maintain(self) -> None:
         """One maintenance run of all logs; a failure is told, and tried again at the next tick."""

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from monitor.cycle import ModelCycle
 from monitor.errors import OperatorError
+from monitor.label_sources import SQL, LabelSources
 from monitor.log.dead_letters import DeadLetters
 from monitor.log.ingest import Progress, ingest
 from monitor.log.maintenance import Maintenance, maintain
@@ -34,6 +35,7 @@ from monitor.windows import MICROSECONDS
 # Records that name no model we know are counted under this name.
 NO_MODEL = ""
 REJECTED = "rejected"
+REJECTED_BY_SOURCE = "rejected by source"
 
 
 class OwnSpool:
@@ -116,6 +118,7 @@ class Pipeline:
             self.state.close()
             raise
         self.dead_letters = DeadLetters(settings.dead_letters)
+        self._label_sources = LabelSources(self.state, self, self.now)
         self.models = {model.name: model_parts(model, settings, self.state) for model in settings.models}
 
     def now(self) -> int:
@@ -137,11 +140,22 @@ class Pipeline:
                 state.note_source(model, source, newest, now)
             for (model, reason), rows in progress.rejected.items():
                 state.add(model, REJECTED, reason, rows)
+                state.add(model, REJECTED_BY_SOURCE, "spool", rows)
             if progress.damaged_bytes:
                 state.add(NO_MODEL, "spool", "damaged_bytes", progress.damaged_bytes)
         for parts in self.models.values():
             parts.learn_features()
         return progress
+
+    def read_label_sources(self) -> dict[str, int | str]:
+        """Read the databases with ground truth that are due: by model how many labels, or why none could be read."""
+        models = {name: parts for name, parts in self.models.items() if parts.settings.sql_labels}
+        settings = [parts.settings for parts in models.values()]
+        return self._label_sources.read_due(settings, lambda name: models[name].rules(source=SQL))
+
+    def write(self, batches: Sequence[pa.RecordBatch]) -> None:
+        """Put batches into the own spool; durable on return."""
+        self.own_spool.write(batches)
 
     def maintain(self) -> dict[str, Maintenance]:
         """Merge small files of every log, drop what is over the retention, delete what nobody refers to any more."""
@@ -154,6 +168,7 @@ class Pipeline:
         known = model if model in self.models else NO_MODEL
         with self.state.transaction() as state:
             count_rejected(state, known, rejected)
+            state.add(known, REJECTED_BY_SOURCE, source.split(maxsplit=1)[0], len(rejected))
         self.dead_letters.add(rejected, source=source, model=model, kind=kind, now=self.now())
 
     def close(self) -> None:

@@ -31,6 +31,22 @@ class RetrainSettings:
 
 
 @dataclass(frozen=True)
+class SqlLabels:
+    """Ground truth in a database: a SQLAlchemy URL, a query with `:cursor` in it, the column that holds the cursor.
+
+    `start` is the cursor of the first query (a number or an ISO time; None: 1970). `overlap_seconds`: so far before the
+    newest time a query begins again, for rows that a long transaction commits late.
+    """
+
+    url: str
+    query: str
+    cursor: str
+    every_seconds: float = 300.0
+    start: int | str | None = None
+    overlap_seconds: float = 60.0
+
+
+@dataclass(frozen=True)
 class ModelSettings:
     """One monitored model. Task and classes come from the reference where there is one."""
 
@@ -54,6 +70,7 @@ class ModelSettings:
     false_alarms: FalseAlarmBudget = field(default_factory=FalseAlarmBudget)
     observations: ObservationSettings = field(default_factory=ObservationSettings)
     retrain: RetrainSettings | None = None
+    sql_labels: SqlLabels | None = None
 
 
 @dataclass(frozen=True)

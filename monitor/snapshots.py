@@ -6,16 +6,25 @@ What lives here: the translation, without any decision. What must not: schedules
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from monitor.alarm_report import AlarmReport, finite, restored
 from monitor.alarm_state import read_alarms
 from monitor.cycle import REPEATS
-from monitor.export.snapshot import AlarmSnapshot, CheckLimit, ModelSnapshot, ReferenceState, VersionInfo, check_limits
+from monitor.export.snapshot import (
+    AlarmSnapshot,
+    CheckLimit,
+    ModelSnapshot,
+    ReferenceState,
+    SourceSnapshot,
+    VersionInfo,
+    check_limits,
+)
+from monitor.label_sources import SQL, SourceRecord, source_record
 from monitor.log.spool import OPEN_SUFFIX, SEALED_SUFFIX
-from monitor.pipeline import REJECTED, ModelParts
+from monitor.pipeline import REJECTED, REJECTED_BY_SOURCE, ModelParts
 from monitor.state import State, sqlite_path
 from monitor.statistics.summary import reference_values
 from monitor.window_codec import iso
@@ -34,6 +43,9 @@ class Counters:
     pending_labels: int
     versions: Mapping[str, str | None]
     alarms: tuple[AlarmReport, ...] = ()
+    rejected_by_source: Mapping[str, int] = field(default_factory=dict)
+    newest_event_time: int | None = None
+    sql_labels: SourceRecord | None = None
 
 
 def read_counters(state: State, model: str) -> Counters:
@@ -47,6 +59,9 @@ def read_counters(state: State, model: str) -> Counters:
             transaction.pending_count(model),
             transaction.versions(model),
             tuple(restored(item) for item in read_alarms(transaction, model)),
+            transaction.counters(model, REJECTED_BY_SOURCE),
+            max((source.newest_event_time for source in transaction.sources(model)), default=None),
+            source_record(transaction, model),
         )
 
 
@@ -75,7 +90,19 @@ def model_snapshot(parts: ModelParts, status: WorkerStatus, counters: Counters) 
         label_horizon_seconds=settings.labels.horizon_seconds,
         limits=tuple(_limits(parts, counters.versions)),
         alarms=tuple(_alarm(report) for report in counters.alarms),
+        sources=_sources(counters),
     )
+
+
+def _sources(counters: Counters) -> tuple[SourceSnapshot, ...]:
+    rejected, sql = counters.rejected_by_source, counters.sql_labels
+    found = [SourceSnapshot("spool", _seconds(counters.newest_event_time), rejected_total=rejected.get("spool", 0))]
+    if "http" in rejected:
+        found.append(SourceSnapshot("http", rejected_total=rejected["http"]))
+    if sql is not None:
+        success = _seconds(sql.last_success)
+        found.append(SourceSnapshot(SQL, _seconds(sql.newest), success, sql.error is None, rejected.get(SQL, 0)))
+    return tuple(found)
 
 
 def _alarm(report: AlarmReport) -> AlarmSnapshot:

@@ -19,13 +19,13 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from monitor.config.document import Document, DocumentError, Fault, Location, parse_document
-from monitor.config.sections import ConfigFile, FaultsError, HttpSection, ModelSection
+from monitor.config.sections import ConfigFile, FaultsError, HttpSection, ModelSection, SqlLabelsSection
 from monitor.config.tokens import read_tokens
 from monitor.errors import OperatorError
 from monitor.label_join import LabelSettings
 from monitor.log.tables import check_model_name
 from monitor.records import Task
-from monitor.settings import HttpSettings, ModelSettings, MonitorSettings, RetrainSettings
+from monitor.settings import HttpSettings, ModelSettings, MonitorSettings, RetrainSettings, SqlLabels
 from monitor.windows import WindowSettings
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -66,13 +66,18 @@ def _content(path: Path) -> bytes:
 
 def _expand(document: Document, environ: Mapping[str, str]) -> Iterator[Fault]:
     """Put environment variables in; a missing one is a fault."""
-    for section, key in _FROM_ENVIRONMENT:
-        values = document.data.get(section)
+    models = document.data.get("models")
+    names = models if isinstance(models, dict) else ()
+    urls: list[Location] = [("models", name, "labels", "sql", "url") for name in names]
+    for *sections, key in (*_FROM_ENVIRONMENT, *urls):
+        values: Any = document.data
+        for section in sections:
+            values = values.get(section) if isinstance(values, dict) else None
         if not isinstance(values, dict) or not isinstance(values.get(key), str):
             continue
         for name in _VARIABLE.findall(values[key]):
             if name not in environ:
-                yield document.fault((section, key), f"the environment variable {name} is not set")
+                yield document.fault((*sections, key), f"the environment variable {name} is not set")
         values[key] = _VARIABLE.sub(lambda match: environ.get(match.group(1), ""), values[key])
 
 
@@ -244,7 +249,13 @@ def _model(name: str, section: ModelSection, directory: Path) -> ModelSettings:
         retrain=None
         if retrain is None
         else RetrainSettings(tuple(retrain.on), retrain.cooldown, retrain.minimum_labels, retrain.runner),
+        sql_labels=_sql_labels(labels.sql, directory) if labels.sql else None,
     )
+
+
+def _sql_labels(section: SqlLabelsSection, directory: Path) -> SqlLabels:
+    url = _located_state(section.url, directory)
+    return SqlLabels(url, section.query, section.cursor, section.every, section.start, section.overlap)
 
 
 def _bundle_task(bundle: Path | None) -> Task | None:

@@ -6,6 +6,7 @@ core takes are built from these in `load`.
 
 from __future__ import annotations
 
+import datetime
 import functools
 import ipaddress
 import re
@@ -122,6 +123,38 @@ class HttpSection(Section):
         return host.strip("[]") or "0.0.0.0", int(port)
 
 
+class SqlLabelsSection(Section):
+    """Ground truth in a database."""
+
+    url: str = Field(description="SQLAlchemy URL; ${VARIABLE}s of the environment are put in")
+    query: str = Field(description="with :cursor, such as select id as prediction_id, … where updated_at > :cursor")
+    cursor: Name = Field(description="column that grows with every change, such as updated_at")
+    every: Duration = 300.0
+    start: int | str | None = Field(default=None, description="cursor of the first query; default: 1970")
+    overlap: DurationOrZero = Field(default=60.0, description="a time as cursor begins again so far before")
+
+    @field_validator("start", mode="before")
+    @classmethod
+    def _yaml_times(cls, value: Any) -> Any:
+        return value.isoformat() if isinstance(value, datetime.date) else value
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> SqlLabelsSection:
+        faults: list[tuple[Location, str]] = []
+        if "://" not in self.url:
+            faults.append((("url",), "not a SQLAlchemy URL (expected such as postgresql+psycopg://user@host/database)"))
+        if re.search(r"(?<!:):cursor\b", self.query) is None:
+            faults.append((("query",), f"the query does not use its cursor (expected … where {self.cursor} > :cursor)"))
+        if isinstance(self.start, str):
+            try:
+                datetime.datetime.fromisoformat(self.start)
+            except ValueError:
+                faults.append((("start",), f"expected a number or an ISO 8601 time, got {self.start!r}"))
+        if faults:
+            raise FaultsError(faults)
+        return self
+
+
 class LabelsSection(Section):
     """What is expected of ground truth."""
 
@@ -129,6 +162,7 @@ class LabelsSection(Section):
     final_at_coverage: float = Field(default=0.95, gt=0, le=1)
     expected_coverage: float = Field(default=1.0, gt=0, le=1)
     minimum: int = Field(default=200, ge=1)
+    sql: SqlLabelsSection | None = None
 
 
 class LimitsSection(Section):

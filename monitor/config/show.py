@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 from monitor.config.thresholds import DRIFT_METRICS, threshold_text
-from monitor.settings import ModelSettings, MonitorSettings
+from monitor.settings import ModelSettings, MonitorSettings, SqlLabels
 from monitor.verdict import Check, CheckSettings
 from monitor.windows import format_duration
 
@@ -57,12 +57,13 @@ def _model(model: ModelSettings) -> dict[str, Any]:
         allowed_lateness=format_duration(windows.allowed_lateness_seconds),
         idle_after=format_duration(windows.idle_after_seconds),
         future_guard=format_duration(windows.future_guard_seconds),
-        labels={
-            "horizon": format_duration(labels.horizon_seconds),
-            "final_at_coverage": labels.final_at_coverage,
-            "expected_coverage": labels.expected_coverage,
-            "minimum": labels.minimum,
-        },
+        labels=_given(
+            horizon=format_duration(labels.horizon_seconds),
+            final_at_coverage=labels.final_at_coverage,
+            expected_coverage=labels.expected_coverage,
+            minimum=labels.minimum,
+            sql=model.sql_labels and _sql(model.sql_labels),
+        ),
         segments=list(model.segments) or None,
         columns=_given(
             map={role: column for column, role in model.column_map.items()} or None,
@@ -86,6 +87,17 @@ def _model(model: ModelSettings) -> dict[str, Any]:
             "minimum_labels": retrain.minimum_labels,
             "runner": retrain.runner,
         },
+    )
+
+
+def _sql(source: SqlLabels) -> dict[str, Any]:
+    return _given(
+        url=_hidden(source.url),
+        query=source.query,
+        cursor=source.cursor,
+        every=format_duration(source.every_seconds),
+        start=source.start,
+        overlap=format_duration(source.overlap_seconds),
     )
 
 

@@ -17,6 +17,7 @@ Group = Literal["daemon", "evaluation", "records", "window", "drift", "alarm"]
 
 WINDOW_LABELS = ("model", "version", "window", "maturity")
 COLUMN_LABELS = (*WINDOW_LABELS, "column")
+SOURCE_LABELS = ("model", "source")
 ALARM_LABELS = ("model", "version", "check")
 # Columns beyond the series budget are still seen: through the largest value of these over all columns.
 MAXIMUM_KEYS = ("population_stability_index", "jensen_shannon_distance", "kolmogorov_smirnov_statistic")
@@ -114,6 +115,22 @@ _RECORDS = (
     _counter("records", ("model", "state"), "labels", "labels", "Labels read from the log, by what became of them"),
     _gauge("records", ("model",), "labels_pending", "labels", "Labels whose prediction has not come yet"),
     _counter("records", ("model", "reason"), "records_rejected", "records", "Records set aside, by reason"),
+    _gauge(
+        "records",
+        SOURCE_LABELS,
+        "source_newest_timestamp_seconds",
+        "seconds",
+        "Newest time a source delivered: event time of predictions, cursor of labels in a database",
+    ),
+    _gauge(
+        "records",
+        SOURCE_LABELS,
+        "source_last_success_timestamp_seconds",
+        "seconds",
+        "When a database with labels was last read to its end",
+    ),
+    _gauge("records", SOURCE_LABELS, "source_success", "boolean", "Whether the last reading of a database succeeded"),
+    _counter("records", SOURCE_LABELS, "source_records_rejected", "records", "Records set aside, by source"),
     _gauge(
         "records",
         ("model",),

@@ -58,6 +58,21 @@ class AlarmSnapshot:
 
 
 @dataclass(frozen=True)
+class SourceSnapshot:
+    """One way on which records of a model come: `spool`, `http` or `sql`.
+
+    `newest`: newest time delivered (event time of predictions, cursor of labels). `last_success` and `success` are of a
+    source that is read, None of one that delivers by itself.
+    """
+
+    source: str
+    newest_timestamp_seconds: float | None = None
+    last_success_timestamp_seconds: float | None = None
+    success: bool | None = None
+    rejected_total: int = 0
+
+
+@dataclass(frozen=True)
 class ModelSnapshot:
     """One model at its last evaluation.
 
@@ -88,6 +103,7 @@ class ModelSnapshot:
     label_horizon_seconds: float | None = None
     limits: tuple[CheckLimit, ...] = ()
     alarms: tuple[AlarmSnapshot, ...] = ()
+    sources: tuple[SourceSnapshot, ...] = ()
 
 
 @dataclass(frozen=True)

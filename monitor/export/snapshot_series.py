@@ -86,6 +86,14 @@ def _model_series(model: ModelSnapshot, fresh: bool, budget: int) -> Iterator[Se
     for limit in model.limits:
         names = {"version": limit.version, "check": limit.check, "severity": limit.severity}
         yield from present(extended(labels, names), ("trueup_check_limit", limit.value))
+    for source in model.sources:
+        yield from present(
+            extended(labels, {"source": source.source}),
+            ("trueup_source_newest_timestamp_seconds", source.newest_timestamp_seconds),
+            ("trueup_source_last_success_timestamp_seconds", source.last_success_timestamp_seconds),
+            ("trueup_source_success", source.success),
+            ("trueup_source_records_rejected_total", source.rejected_total),
+        )
     for alarm in model.alarms:
         yield from _alarm_series(labels, alarm, fresh)
     windows = [window_series(labels, window, model.limits) for window in _newest(model.windows)] if fresh else []

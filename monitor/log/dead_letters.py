@@ -9,9 +9,11 @@ record as `original` (text) or `original_base64` (bytes that are no UTF-8). Beyo
 from __future__ import annotations
 
 import base64
+import fcntl
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,7 +42,7 @@ class DeadLetter:
 
 
 class DeadLetters:
-    """Appends to the dead letters of a directory; thread-safe, one process at a time.
+    """Appends to the dead letters of a directory; safe for threads and beside other processes.
 
     `maximum_bytes` bounds all files together (give or take one file); `discarded_bytes` counts what was deleted for it.
     """
@@ -64,6 +66,10 @@ class DeadLetters:
 
     def _append(self, data: bytes) -> None:
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with _locked(self.directory):
+            self._append_locked(data)
+
+    def _append_locked(self, data: bytes) -> None:
         files = _files(self.directory)
         current = files[-1] if files else self.directory / f"{1:08d}{_SUFFIX}"
         if files and current.stat().st_size + len(data) > self._file_bytes:
@@ -82,20 +88,22 @@ class DeadLetters:
 
 
 def remove_dead_letters(directory: Path, wanted: Callable[[DeadLetter], bool]) -> int:
-    """Take out the dead letters that are `wanted`; returns how many. No process may add to them meanwhile.
+    """Take out the dead letters that are `wanted`; returns how many.
 
     A file is replaced by one without them, so that their bytes are gone from the directory.
     """
-    removed = 0
-    for path in _files(directory):
-        lines = path.read_bytes().splitlines(keepends=True)
-        kept = [line for line in lines if (letter := _read(line)) is None or not wanted(letter)]
-        if len(kept) == len(lines):
-            continue
-        removed += len(lines) - len(kept)
-        if not kept:
-            path.unlink()
-            continue
+    if not directory.is_dir():
+        return 0
+    with _locked(directory):
+        return sum(_rewrite(path, wanted) for path in _files(directory))
+
+
+def _rewrite(path: Path, wanted: Callable[[DeadLetter], bool]) -> int:
+    lines = path.read_bytes().splitlines(keepends=True)
+    kept = [line for line in lines if (letter := _read(line)) is None or not wanted(letter)]
+    if not kept:
+        path.unlink()
+    elif len(kept) < len(lines):
         draft = path.with_suffix(".draft")
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as file:
@@ -103,7 +111,18 @@ def remove_dead_letters(directory: Path, wanted: Callable[[DeadLetter], bool]) -
             file.flush()
             os.fsync(file.fileno())
         draft.replace(path)
-    return removed
+    return len(lines) - len(kept)
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[None]:
+    """One process at a time changes the files of a directory; others wait their turn."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def read_dead_letters(directory: Path) -> Iterator[DeadLetter]:

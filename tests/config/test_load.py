@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from monitor.config import DocumentError, json_schema, load_config, show
 from monitor.errors import OperatorError, TrueupError
-from monitor.settings import ModelSettings, MonitorSettings, RetrainSettings
+from monitor.settings import ModelSettings, MonitorSettings, RetrainSettings, SqlLabels
 from monitor.statistics.multiplicity import FalseAlarmBudget
 from monitor.statistics.seasons import ObservationSettings
 from monitor.verdict import Check, Threshold
@@ -241,6 +241,18 @@ models:
             "models: {m: !!python/object/apply:os.system [id]}",
             "line 1: models.m: the tag 'tag:yaml.org,2002:python/object/apply:os.system' is not allowed here",
         ),
+        (
+            "models: {m: {bundle: b, labels: {sql: {url: 'x://${NOBODY}', query: ':cursor', cursor: c}}}}",
+            "line 1: models.m.labels.sql.url: the environment variable NOBODY is not set",
+        ),
+        (
+            "models: {m: {bundle: b, labels: {sql: {url: 'x://y', query: 'select a::cursor', cursor: c}}}}",
+            "line 1: models.m.labels.sql.query: the query does not use its cursor (expected … where c > :cursor)",
+        ),
+        (
+            "models: {m: {bundle: b, labels: {sql: {url: shop, query: ':cursor', cursor: c, start: soon}}}}",
+            "line 1: models.m.labels.sql.start: expected a number or an ISO 8601 time, got 'soon'",
+        ),
         ("models: {m: {bundle: !secret b}}", "line 1: models.m.bundle: the tag '!secret' is not allowed here"),
         ("a: [", "line 1: not YAML: expected the node content, but found '<stream end>'"),
         ("? [a]\n: b", "line 1: a key must be a name"),
@@ -299,6 +311,10 @@ def test_secrets_come_from_the_environment_and_are_not_shown(tmp_path: Path) -> 
     assert settings.state_url == "postgresql://u:hunter2@h/d"
     assert "hunter2" not in show(settings)
     assert "postgresql://u:***@h/d" in show(settings)
+    labels = "labels: {sql: {url: 'postgresql://u:${PASSWORD}@h/d', query: ':cursor', cursor: c, start: 2026-01-01}}"
+    settings = load(tmp_path, f"models: {{m: {{bundle: b, {labels}}}}}", PASSWORD="hunter2")
+    assert settings.models[0].sql_labels == SqlLabels("postgresql://u:hunter2@h/d", ":cursor", "c", start="2026-01-01")
+    assert "hunter2" not in show(settings)
 
 
 def test_spools_are_one_folder_or_several(tmp_path: Path) -> None:
@@ -316,6 +332,7 @@ def test_object_stores_are_left_as_they_are(tmp_path: Path) -> None:
     [
         DESIGN,
         "models: {m: {bundle: b}}",
+        "models: {m: {bundle: b, labels: {sql: {url: 'sqlite:///x.db', query: 'a :cursor', cursor: c, start: 7}}}}",
         "models: {m: {task: regression, season: off, columns: {map: {id: x}, exclude: [y]}}, n: {classes: [1, 2]}}",
         "models: {m: {reference: r, season: {length: 1d, observe: 1h, match: phase}, checks: {}}}\nspool: [a, b]",
     ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from monitor.export.snapshot import AlarmSnapshot, ModelSnapshot, Snapshot, VersionInfo, check_limits
+from monitor.export.snapshot import AlarmSnapshot, ModelSnapshot, Snapshot, SourceSnapshot, VersionInfo, check_limits
 from monitor.export.statistic_metrics import COLUMN_BY_KEY
 from monitor.label_join import Maturity
 from monitor.statistics.result import Absent, Estimate, Reason, Result
@@ -123,6 +123,10 @@ def model(name: str = "digits", *, task: str = "classification", **changes: obje
         repeats_total={"identical": 12, "conflicting": 1},
         labels_total={"received": 9_000, "matched": 8_990, "orphan": 4},
         rejected_total={"future_event_time": 3},
+        sources=(
+            SourceSnapshot("spool", NOW - 30, rejected_total=3),
+            SourceSnapshot("sql", NOW - 60, NOW - 9, True, 2),
+        ),
         pending_labels=6,
         watermark_timestamp_seconds=NOW - 600,
         last_attempt_timestamp_seconds=NOW - 2,
