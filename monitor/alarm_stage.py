@@ -64,6 +64,7 @@ class AlarmStage:
     log: ModelLog
     learning: Learning
     _plans: dict[tuple[str, int, CheckSettings], AlarmPlan] = field(default_factory=dict)
+    _own: dict[str, dict[str, float]] = field(default_factory=dict)
     _models: dict[tuple[str, float, int], DriftModel] = field(default_factory=dict)
 
     def run(
@@ -104,7 +105,7 @@ class AlarmStage:
         phases = self.settings.observations.phases if isinstance(watch.cells, CellLayout) else 1
         context = Context(
             self.settings.observations,
-            reference_values(reference),
+            self._values(reference),
             {check.metric: tolerated(check) for check in judged_by.checks.values},
             self.settings.checks.minimum_labels,
             lambda detector: self._model(watch, detector, phases),
@@ -151,6 +152,12 @@ class AlarmStage:
             if reference is not None and pane is not None and last - pane <= longest * MICROSECONDS:
                 watched[version] = reference
         return watched
+
+    def _values(self, reference: Reference) -> dict[str, float]:
+        """The reference's own values by metric."""
+        if reference.identity not in self._own:
+            self._own = {reference.identity: reference_values(reference)}
+        return self._own[reference.identity]
 
     def _plan(self, settings: ModelSettings, reference: Reference, versions: int) -> AlarmPlan:
         key = (reference.identity, versions, settings.checks)

@@ -11,12 +11,13 @@ from monitor.alarm_explanation import Quality
 from monitor.statistics.result import Estimate
 from monitor.verdict import Threshold, WindowResult
 
-# Measured performance that has an interval, and whether more of it is better.
-_MEASURED = {"accuracy": True, "cross_entropy": False, "mean_squared_error": False}
-# The estimate that stands for a measured metric.
-_ESTIMATED = {"estimated_accuracy": "accuracy"}
-# An estimate without a limit of the operator's is worse when this share of the reference's value is gone.
-_CUSTOMARY = Threshold("below", 0.05, relative=True)
+# Performance that has an interval and an estimate, and past which share of the reference's value an estimate of it is
+# worse where the operator has set no limit.
+_METRICS = {
+    "accuracy": Threshold("below", 0.05, relative=True),
+    "cross_entropy": Threshold("above", 0.10, relative=True),
+    "mean_squared_error": Threshold("above", 0.10, relative=True),
+}
 
 
 def measured_quality(result: WindowResult, own: Mapping[str, float], minimum: int) -> tuple[Quality, ...]:
@@ -25,7 +26,7 @@ def measured_quality(result: WindowResult, own: Mapping[str, float], minimum: in
     Worse as the operator's check judged it; without one, where the whole interval is on the bad side of the reference.
     """
     found = []
-    for metric, higher_is_better in _MEASURED.items():
+    for metric, customary in _METRICS.items():
         value, before = result.values.get(metric), own.get(metric)
         if not isinstance(value, Estimate) or before is None or value.n < minimum:
             continue
@@ -33,8 +34,7 @@ def measured_quality(result: WindowResult, own: Mapping[str, float], minimum: in
         if verdict is not None and verdict.state != "insufficient":
             worse = verdict.state in ("warning", "critical")
         else:
-            edge = value.upper if higher_is_better else value.lower
-            worse = edge is not None and (edge < before if higher_is_better else edge > before)
+            worse = _whole_interval_worse(value, before, customary) is True
         found.append(Quality(metric, before, value.value, worse, estimated=False))
     return tuple(found)
 
@@ -42,11 +42,24 @@ def measured_quality(result: WindowResult, own: Mapping[str, float], minimum: in
 def estimated_quality(
     result: WindowResult, own: Mapping[str, float], limits: Mapping[str, Threshold]
 ) -> tuple[Quality, ...]:
-    """The estimates of a window against the limits of what they estimate, by the measured metric's name."""
+    """The estimates of a window against the limits of what they estimate, by the measured metric's name.
+
+    Worse past the limit, unless the estimate's own interval reaches back to the reference.
+    """
     found = []
-    for estimate, metric in _ESTIMATED.items():
+    for metric, customary in _METRICS.items():
+        estimate = f"estimated_{metric}"
         value, before = result.values.get(estimate), own.get(metric)
         if isinstance(value, Estimate) and before is not None:
-            worse = limits.get(metric, _CUSTOMARY).crossed(value.value, before)
+            past = limits.get(metric, customary).crossed(value.value, before)
+            worse = past and _whole_interval_worse(value, before, customary) is not False
             found.append(Quality(estimate, before, value.value, worse, estimated=True))
     return tuple(found)
+
+
+def _whole_interval_worse(value: Estimate, before: float, customary: Threshold) -> bool | None:
+    """Whether the interval lies on the bad side of the reference as a whole; None without an interval."""
+    edge = value.upper if customary.side == "below" else value.lower
+    if edge is None:
+        return None
+    return edge < before if customary.side == "below" else edge > before
