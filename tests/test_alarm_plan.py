@@ -206,3 +206,16 @@ class TestRisks:
         assert isinstance(cells, RiskCells)
         assert cells.reference.names[-1] == "squared error above its 97% quantile"
         assert cells.count(reference, rows).tolist() == cells.reference.counts.tolist()
+
+    def test_with_very_many_classes_their_errors_are_weighed_together(self) -> None:
+        rng = np.random.default_rng(5)
+        classes = tuple(f"c{i:03d}" for i in range(130))
+        truth = rng.integers(0, 130, 2_000)
+        said = np.where(rng.random(2_000) < 0.3, (truth + 1) % 130, truth)
+        rows = pa.table({"prediction": np.array(classes)[said], "label": np.array(classes)[truth]})
+        reference = build_reference(ModelSchema("m", "classification", classes), rows)
+        for metric in ("accuracy", "recall"):
+            cells = risk_cells(metric, reference)
+            assert isinstance(cells, RiskCells)
+            assert cells.reference.names == ("errors",)
+            assert cells.count(reference, rows).tolist() == [int((said != truth).sum()), int((said == truth).sum())]

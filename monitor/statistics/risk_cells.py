@@ -99,13 +99,10 @@ def _loss_cells(reference: Reference) -> RiskCells | str:
 
 def _errors(sums: ClassificationSums, kind: Kind) -> tuple[Counts, Counts]:
     """Errors and rows of every risk; an unknown predicted class is an error of its label's class."""
-    confusion = sums.confusion
-    hits = np.diagonal(confusion)
-    by_label = confusion.sum(axis=1)
-    by_prediction = confusion.sum(axis=0)[: hits.size]
+    by_label, by_prediction, hits = sums.classes[:, :-1]
     if kind == "errors":
-        total = np.array([confusion.sum()], dtype=np.int64)
-        return total - hits.sum(), total
+        total = np.array([sums.rows], dtype=np.int64)
+        return total - sums.hits, total
     totals = {
         "by_label": by_label,
         "by_prediction": by_prediction,
