@@ -166,6 +166,15 @@ TRANSITIONS: Mapping[tuple[State, Condition], tuple[State, Reason]] = {
 }
 
 
+def transition_table() -> str:
+    """`TRANSITIONS` as a Markdown table: a row for every state, a column for every condition."""
+    lines = ["| state | " + " | ".join(Condition) + " |", "| --- |" + " --- |" * len(Condition)]
+    for state in State:
+        cells = [TRANSITIONS[state, says] for says in Condition]
+        lines.append(f"| **{state}** | " + " | ".join(f"{to}: `{reason}`" for to, reason in cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
 def condition(effect: Effect, weight: Weight, settings: AlarmSettings) -> Condition:
     """What a reading says; an effect exactly at its tolerance is inside."""
     if effect.value is None or effect.n < settings.minimum_n:

@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from monitor.alarms import (
     decode_alarm,
     encode_alarm,
     step,
+    transition_table,
 )
 from monitor.errors import OperatorError
 from monitor.statistics.drift_model import drift_model, psi_radius
@@ -289,3 +291,9 @@ class TestRestart:
         for broken in (b"", b"[]", b"{}", b'{"format": 1, "log_evidence": null, "state": "asleep"}'):
             with pytest.raises(OperatorError, match="not a trueup alarm"):
                 decode_alarm(broken)
+
+
+def test_the_page_on_alarms_shows_the_table_that_is_in_force() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "alarms.md").read_text("utf-8")
+    assert transition_table() in page
+    assert transition_table().count("\n") == 2 + len(State)
