@@ -25,7 +25,7 @@ from monitor.errors import OperatorError
 from monitor.windows import SourceProgress
 
 PaneKind = Literal["inputs", "outcomes"]
-HEAD = "0004"
+HEAD = "0005"
 # How long a SQLite state that another process has locked is waited for.
 _LOCKED_SECONDS = 60.0
 # Execution option of a transaction that will write.
