@@ -18,8 +18,8 @@ import numpy as np
 import pyarrow as pa
 
 from monitor import evidence
-from monitor.alarm_judge import Context, LabelBatch, News, judge_check
-from monitor.alarm_plan import AlarmPlan, Watch, alarm_plan, alarm_window_seconds, tolerated
+from monitor.alarm_judge import LabelBatch, News, judge_check
+from monitor.alarm_plan import AlarmPlan, Watch, alarm_plan, alarm_window_seconds
 from monitor.alarm_report import AlarmReport, restored, stored
 from monitor.alarm_state import keep_only, read_alarms, read_evidence, write_alarm, write_evidence
 from monitor.alarms import Alarm
@@ -28,22 +28,21 @@ from monitor.evidence import CheckEvidence
 from monitor.first_labels import first_labels
 from monitor.learning import Learning
 from monitor.log.tables import ModelLog
+from monitor.null_regions import NullRegions, detectors_of
 from monitor.profiles.model_profile import Profile, Reference
 from monitor.references import ReferenceStore
 from monitor.settings import ModelSettings
 from monitor.state import Transaction
-from monitor.statistics.drift_model import DriftModel, drift_model
-from monitor.statistics.evidence_cells import CellLayout, cell_counts
+from monitor.statistics.evidence_cells import cell_counts
 from monitor.statistics.risk_cells import RiskCells
 from monitor.statistics.seasons import due_observations
-from monitor.statistics.summary import reference_values
 from monitor.verdict import CheckSettings, WindowResult
 from monitor.windows import MICROSECONDS, Window
 
 # The merged drift profile of a stretch of one version.
 Merged = Callable[[str, Reference, Window], Profile]
-# Models of null regions kept in memory: one for each check, version and phase.
-_CACHED_MODELS = 512
+# Plans kept in memory: one for each reference and number of versions.
+_CACHED_PLANS = 512
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ class AlarmStage:
     learning: Learning
     _plans: dict[tuple[str, int, CheckSettings], AlarmPlan] = field(default_factory=dict)
     _own: dict[str, dict[str, float]] = field(default_factory=dict)
-    _models: dict[tuple[str, float, int], DriftModel] = field(default_factory=dict)
+    _regions: NullRegions = field(default_factory=NullRegions)
 
     def run(
         self, state: Transaction, references: ReferenceStore, merged: Merged, consumed: Consumed
@@ -102,16 +101,9 @@ class AlarmStage:
         now: int,
     ) -> AlarmReport:
         name, version = self.settings.name, report.version
-        phases = self.settings.observations.phases if isinstance(watch.cells, CellLayout) else 1
-        context = Context(
-            self.settings.observations,
-            self._values(reference),
-            {check.metric: tolerated(check) for check in judged_by.checks.values},
-            self.settings.checks.minimum_labels,
-            lambda detector: self._model(watch, detector, phases),
-        )
+        context = self._regions.context(judged_by, watch, self._values(reference))
         kept = read_evidence(state, name, version, watch.name)
-        detectors = [self._detector(watch, kept.get(place)) for place in range(phases)]
+        detectors = [self._detector(watch, kept.get(place)) for place in range(detectors_of(watch, self.settings))]
         current = replace(report, share=watch.share)
         judged = judge_check(watch, context, detectors, current, news.of(watch, reference), now)
         for place in sorted(judged.changed):
@@ -129,17 +121,6 @@ class AlarmStage:
         if fits and state.counts.reference == evidence.phase_reference(state, watch.reference).identity:
             return state
         return evidence.fresh(watch.reference)
-
-    def _model(self, watch: Watch, detector: CheckEvidence, phases: int) -> DriftModel:
-        """The null region of a check, of one of `phases` detectors."""
-        reference = evidence.phase_reference(detector, watch.reference)
-        key = (reference.identity, watch.null_tolerance, phases)
-        if key not in self._models:
-            if len(self._models) >= _CACHED_MODELS:
-                self._models.clear()
-            effect = self.settings.observations.design_effect
-            self._models[key] = drift_model(reference, watch.null_tolerance, effect, 0.01 / phases)
-        return self._models[key]
 
     def _watched_versions(self, state: Transaction, references: ReferenceStore) -> dict[str, Reference]:
         """Versions with a reference that answered within the longest window before the newest answer of any."""
@@ -162,7 +143,7 @@ class AlarmStage:
     def _plan(self, settings: ModelSettings, reference: Reference, versions: int) -> AlarmPlan:
         key = (reference.identity, versions, settings.checks)
         if key not in self._plans:
-            if len(self._plans) >= _CACHED_MODELS:
+            if len(self._plans) >= _CACHED_PLANS:
                 self._plans.clear()
             self._plans[key] = alarm_plan(settings, reference, versions)
         return self._plans[key]

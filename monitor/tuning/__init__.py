@@ -1,0 +1,1 @@
+"""Tuning of checks on a model's own past: what its alarms would have done, and what they would find."""
