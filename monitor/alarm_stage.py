@@ -36,6 +36,7 @@ from monitor.state import Transaction
 from monitor.statistics.evidence_cells import cell_counts
 from monitor.statistics.risk_cells import RiskCells
 from monitor.statistics.seasons import due_observations
+from monitor.statistics.summary import reference_values
 from monitor.verdict import CheckSettings, WindowResult
 from monitor.windows import MICROSECONDS, Window
 

@@ -17,6 +17,7 @@ from monitor.settings import ModelSettings, MonitorSettings, SqlLabels
 from monitor.verdict import Check, CheckSettings
 from monitor.windows import format_duration
 
+_SHORT = {metric: name for name, metric in DRIFT_METRICS.items()}
 _PASSWORD = re.compile(r"(://[^/@:]*):[^@]*@")
 
 
@@ -43,6 +44,16 @@ def show(settings: MonitorSettings) -> str:
         "models": {model.name: _model(model) for model in settings.models},
     }
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=100)
+
+
+def show_checks(checks: CheckSettings) -> str:
+    """The checks as the fragment `checks:` of a model in the configuration file; limits of drift as plain numbers."""
+    content = _checks(checks)
+    for check in checks.columns:
+        levels = {"warning": check.warning, "critical": check.critical}
+        limits = {level: threshold.value for level, threshold in levels.items() if threshold is not None}
+        content["drift"][_SHORT[check.metric]] = limits
+    return yaml.safe_dump({"checks": content}, sort_keys=False, allow_unicode=True, width=100)
 
 
 def _model(model: ModelSettings) -> dict[str, Any]:
@@ -102,9 +113,8 @@ def _sql(source: SqlLabels) -> dict[str, Any]:
 
 
 def _checks(checks: CheckSettings) -> dict[str, Any]:
-    short = {metric: name for name, metric in DRIFT_METRICS.items()}
     content: dict[str, Any] = {check.metric: _limits(check) for check in checks.values}
-    drift: dict[str, Any] = {short[check.metric]: _limits(check) for check in checks.columns}
+    drift: dict[str, Any] = {_SHORT[check.metric]: _limits(check) for check in checks.columns}
     content["drift"] = {**drift, "minimum_rows": checks.minimum_rows}
     return content
 

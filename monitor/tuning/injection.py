@@ -37,7 +37,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from monitor.errors import OperatorError
-from monitor.profiles.categorical import CategoricalProfile, category_counts
+from monitor.profiles.categorical import CategoricalProfile
 from monitor.profiles.model_profile import Reference
 from monitor.profiles.numeric import NumericProfile
 from monitor.records import FEATURE_PREFIX, ModelSchema
@@ -260,7 +260,8 @@ def _with_mix(rows: pa.Table, hit: Flags, size: float, drawn: Drawn, random: np.
     if "label" in rows.column_names:
         classes = pc.coalesce(rows.column("label").cast(pa.string()), classes)
     own = classes.filter(pa.array(hit))
-    counts = category_counts(own)
+    counted = pc.value_counts(own)
+    counts = dict(zip(counted.field("values").to_pylist(), counted.field("counts").to_pylist(), strict=True))
     present = [name for name in drawn.classes if counts.get(name)]
     if len(present) < 2:
         return rows

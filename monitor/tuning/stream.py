@@ -19,9 +19,6 @@ from monitor.errors import OperatorError
 from monitor.statistics.seasons import ObservationSettings
 from monitor.windows import MICROSECONDS, Window, format_duration
 
-# Observations of a stream that is drawn anew: a quarter of days.
-RESAMPLED_OBSERVATIONS = 90
-
 
 @dataclass(frozen=True, eq=False)
 class Observation:
@@ -91,7 +88,7 @@ def pieces(observation: Observation, window_seconds: float) -> list[Piece]:
     ]
 
 
-def drawn_anew(past: Past, random: np.random.Generator, count: int = RESAMPLED_OBSERVATIONS) -> Past:
+def drawn_anew(past: Past, random: np.random.Generator, count: int) -> Past:
     """A stream of `count` observations from the rows of the past: one of its observations at random, then its rows.
 
     Rows are drawn with replacement and keep their time of the season and the delay of their label. Between observations

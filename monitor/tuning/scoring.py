@@ -1,0 +1,452 @@
+"""What a model's alarms would have done in its own past, and what they would find of drifts put into it.
+
+What lives here: running checks over a stream with the functions of the cycle (evidence, effect, alarms), and trials
+with injected drifts. What must not: reading the log, formulas, tables and pictures; seeds and progress are arguments.
+
+Several settings are scored in one pass over the same streams, so that what differs between them is their tolerances.
+Every trial goes on from where the past had brought the evidence and the alarms at its start; starts at which an alarm
+fires, or would have fired soon without any drift, are not used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+
+import numpy as np
+import pyarrow.compute as pc
+
+from monitor import evidence
+from monitor.alarm_judge import Context, News, judge_check
+from monitor.alarm_plan import AlarmPlan, Watch, alarm_plan, window_effect
+from monitor.alarm_report import AlarmReport
+from monitor.alarms import Alarm, State
+from monitor.errors import OperatorError
+from monitor.evidence import CheckEvidence
+from monitor.null_regions import NullRegions, detectors_of
+from monitor.profiles.model_profile import Reference
+from monitor.records import column_label
+from monitor.settings import ModelSettings
+from monitor.statistics.evidence_cells import CellLayout
+from monitor.statistics.seasons import ObservationSettings
+from monitor.statistics.summary import reference_values
+from monitor.tuning.feed import Cells, Feed, Seen, with_column
+from monitor.tuning.injection import SIZES, Drawn, Injection, Kind, columns_for, drawn_from, inject
+from monitor.tuning.stream import Observation, Past, too_short
+from monitor.verdict import WindowResult, judge
+
+QUARTER_SECONDS = 90 * 86_400.0
+# Places in the past from which trials may go on: what has to be remembered of it.
+_STARTS = 40
+_DAY = 86_400.0
+Advance = Callable[[], None]
+
+
+@dataclass(frozen=True)
+class Trials:
+    """How drifts are tried: which, how often, and for how many observations each may take to be found.
+
+    `columns`: log columns to put them into, all that can have them by default; every trial takes one at random.
+    """
+
+    sizes: Mapping[Kind, Sequence[float]] = field(default_factory=lambda: dict(SIZES))
+    trials: int = 10
+    horizon: int = 14
+    columns: tuple[str, ...] = ()
+    seed: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Setup:
+    """Settings under trial, by a name for people, and what they watch."""
+
+    name: str
+    settings: ModelSettings
+    reference: Reference
+    plan: AlarmPlan
+    own: Mapping[str, float]
+
+    @classmethod
+    def of(cls, name: str, settings: ModelSettings, reference: Reference) -> Setup:
+        """What these settings watch; raises OperatorError where that is nothing."""
+        plan = alarm_plan(settings, reference)
+        if not plan.watches:
+            reasons = "; ".join(f"{check}: {why}" for check, why in plan.unwatched.items())
+            raise OperatorError(
+                "no check of the model may alarm", where=f"model {settings.name}", got=reasons or "no checks"
+            )
+        return cls(name, settings, reference, plan, reference_values(reference))
+
+
+@dataclass(frozen=True)
+class WindowEffect:
+    """The effect of one window on one check: as the alarm judges it, None where it is absent or of too few rows."""
+
+    check: str
+    window_end: int
+    revision: int
+    value: float | None
+    n: int
+    column: str | None
+    verdict: str
+
+
+@dataclass(frozen=True)
+class PastAlarm:
+    """One alarm of the past; times in microseconds. `resolved_at` None: it fired until the end."""
+
+    check: str
+    fired_at: int
+    since: int | None
+    columns: tuple[str, ...]
+    text: str
+    resolved_at: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Quiet:
+    """The past as it was, under one setup; `reports`: every alarm as it stood at the end."""
+
+    setup: str
+    alarms: tuple[PastAlarm, ...]
+    effects: tuple[WindowEffect, ...]
+    seconds: float
+    reports: tuple[AlarmReport, ...]
+
+    @property
+    def per_quarter(self) -> float:
+        """Alarms per 90 days; 0 for a past without length."""
+        return len(self.alarms) * QUARTER_SECONDS / self.seconds if self.seconds else 0.0
+
+
+@dataclass(frozen=True)
+class Power:
+    """What became of the trials of one drift under one setup; `check` None: the first check that found it.
+
+    `found`: trials in which it fired within the horizon, of `trials`. `delays`: observations until it did, ascending.
+    `named`: of those found, in how many the alarm named a drifted column; None where no single column drifted.
+    """
+
+    setup: str
+    kind: Kind
+    size: float
+    check: str | None
+    trials: int
+    delays: tuple[int, ...]
+    named: int | None
+
+    @property
+    def found(self) -> int:
+        """Trials in which the drift was found."""
+        return len(self.delays)
+
+    @property
+    def share(self) -> float:
+        """Share of the trials in which the drift was found, 0–1."""
+        return self.found / self.trials if self.trials else 0.0
+
+    @property
+    def median_delay(self) -> float | None:
+        """Median over all trials, in observations; None where less than half of them found it."""
+        waits = [*map(float, self.delays), *([float("inf")] * (self.trials - self.found))]
+        middle = median(waits) if waits else float("inf")
+        return middle if np.isfinite(middle) else None
+
+
+@dataclass(frozen=True, eq=False)
+class Score:
+    """The quiet part of every setup, the power of every drift, and why drifts were not tried."""
+
+    quiet: tuple[Quiet, ...]
+    power: tuple[Power, ...]
+    not_tried: Mapping[str, str]
+    starts: int
+
+
+@dataclass
+class _Check:
+    watch: Watch
+    context: Context
+    detectors: tuple[CheckEvidence, ...]
+    report: AlarmReport
+
+    def after(self, news: News, now: int) -> _Check:
+        judged = judge_check(self.watch, self.context, self.detectors, self.report, news, now)
+        return _Check(self.watch, self.context, judged.detectors, judged.report)
+
+
+Checks = dict[str, _Check]
+
+
+@dataclass(frozen=True, eq=False)
+class PastRun:
+    """What was seen of the past, and the feeds with which trials go on, by the observation that comes next."""
+
+    past: Past
+    cells: Cells
+    seen: tuple[Seen, ...]
+    feeds: Mapping[int, Feed]
+
+
+def past_run(past: Past, setup: Setup, trials: Trials | None, advance: Advance) -> PastRun:
+    """Profiles, counts and windows of the whole past: the same for every tolerance of the same checks."""
+    cells = Cells.of(setup.plan)
+    wanted = set() if trials is None else set(_starts(past, trials))
+    feed = Feed(setup.settings, past.version, setup.reference, cells)
+    seen, feeds = [], {}
+    for number, observation in enumerate(past.observations):
+        if number in wanted:
+            feeds[number] = feed.copy()
+        seen.append(feed.take(observation))
+        advance()
+    return PastRun(past, cells, tuple(seen), feeds)
+
+
+def quiet_run(run: PastRun, setup: Setup) -> tuple[Quiet, dict[int, Checks]]:
+    """The alarms of the past as it was, and the checks as they stood where trials begin."""
+    checks, alarms, effects, kept = _begun(run, setup), list[PastAlarm](), list[WindowEffect](), dict[int, Checks]()
+    for number, seen in enumerate(run.seen):
+        if number in run.feeds:
+            kept[number] = checks
+        before, checks = checks, _advanced(checks, seen)
+        for name, check in checks.items():
+            alarms = _noted(alarms, before[name].report.alarm, check.report)
+            effects += _effects(setup, check.watch, seen)
+    reports = tuple(check.report for check in checks.values())
+    return Quiet(setup.name, tuple(alarms), tuple(effects), run.past.seconds, reports), kept
+
+
+def score(run: PastRun, setups: Sequence[Setup], trials: Trials, advance: Advance) -> Score:
+    """The past as it was, and all trials, under every setup; raises OperatorError for a past that is too short.
+
+    `advance` is called once for every trial, `trial_count` says how often.
+    """
+    if len(run.past.observations) < needed_observations(run.past.settings, trials):
+        raise too_short(run.past, needed_observations(run.past.settings, trials))
+    quiet, kept = {}, {}
+    for setup in setups:
+        quiet[setup.name], kept[setup.name] = quiet_run(run, setup)
+    usable = [
+        start
+        for start in sorted(run.feeds)
+        if all(_is_quiet(run, quiet[name], kept[name][start], start, trials.horizon) for name in kept)
+    ]
+    drawn = drawn_from(setups[0].reference)
+    tried, not_tried = _kinds(run, drawn, trials)
+    if not usable:
+        reason = "alarms fire, or would soon, wherever a drift could begin: what it adds cannot be told"
+        not_tried, tried = dict.fromkeys(trials.sizes, reason), {}
+    power: list[Power] = []
+    for kind, columns in tried.items():
+        for size in trials.sizes[kind]:
+            found: list[dict[tuple[str, str], tuple[int, bool]]] = []
+            for trial in range(trials.trials):
+                found.append(_trial(run, kept, usable, drawn, kind, size, columns, trials, trial))
+                advance()
+            for setup in setups:
+                power += _powers(setup, run, kind, size, columns, found)
+    return Score(tuple(quiet.values()), tuple(power), {str(kind): why for kind, why in not_tried.items()}, len(usable))
+
+
+def needed_observations(settings: ObservationSettings, trials: Trials) -> int:
+    """Whole observations that a past must hold: what phases learn from, one before the drift, and the horizon."""
+    return _run_in(settings) + 1 + trials.horizon
+
+
+def trial_count(trials: Trials) -> int:
+    """How many trials there are at most."""
+    return sum(len(sizes) for sizes in trials.sizes.values()) * trials.trials
+
+
+def default_horizon(settings: ObservationSettings) -> int:
+    """Two weeks of whole seasons; of shorter observations as many as two days hold, at least 14."""
+    return max(14, round(2 * _DAY / settings.length_seconds))
+
+
+def _run_in(settings: ObservationSettings) -> int:
+    return evidence.LEARNT_SEASONS * settings.phases if settings.phases > 1 else 0
+
+
+def _starts(past: Past, trials: Trials) -> list[int]:
+    """Where trials may begin: among the later observations, so that evidence has seen some of the past."""
+    last = len(past.observations) - trials.horizon
+    first = max(_run_in(past.settings) + 1, min(len(past.observations) // 3, last))
+    if last < first:
+        return []
+    return [int(place) for place in np.unique(np.linspace(first, last, _STARTS).round())]
+
+
+def _begun(run: PastRun, setup: Setup) -> Checks:
+    regions = NullRegions()
+    return {
+        watch.name: _Check(
+            watch,
+            regions.context(setup.settings, watch, setup.own),
+            tuple(evidence.fresh(watch.reference) for _ in range(detectors_of(watch, setup.settings))),
+            AlarmReport(run.past.version, Alarm(watch.name), watch.share),
+        )
+        for watch in setup.plan.watches
+    }
+
+
+def _advanced(checks: Checks, seen: Seen) -> Checks:
+    return {name: check.after(_news(check.watch, seen), seen.now) for name, check in checks.items()}
+
+
+def _news(watch: Watch, seen: Seen) -> News:
+    if isinstance(watch.cells, CellLayout):
+        assert seen.counts is not None
+        return News([(seen.window, seen.counts)], (), seen.inputs)
+    return News((), [seen.labels[watch.name]] if watch.name in seen.labels else [], seen.outcomes)
+
+
+def _noted(alarms: list[PastAlarm], before: Alarm, report: AlarmReport) -> list[PastAlarm]:
+    after, told = report.alarm, report.explanation or {}
+    if after.fired > before.fired:
+        alarms = [*alarms, _past_alarm(report.check, after, told)]
+    if after.resolved_at is not None and after.resolved_at != before.resolved_at:
+        last = max(place for place, item in enumerate(alarms) if item.check == after.check)
+        was = alarms[last]
+        ended = PastAlarm(was.check, was.fired_at, was.since, was.columns, was.text, after.resolved_at)
+        alarms = [*alarms[:last], ended, *alarms[last + 1 :]]
+    return alarms
+
+
+def _past_alarm(check: str, alarm: Alarm, told: Mapping[str, object]) -> PastAlarm:
+    assert alarm.fired_at is not None
+    columns = told.get("columns")
+    names = tuple(item["column"] for item in columns) if isinstance(columns, list | tuple) else ()
+    since = told.get("since")
+    return PastAlarm(
+        check,
+        alarm.fired_at,
+        since if isinstance(since, int) else alarm.evidence_since,
+        names,
+        str(told.get("text", "")),
+    )
+
+
+def _effects(setup: Setup, watch: Watch, seen: Seen) -> list[WindowEffect]:
+    results = seen.inputs if isinstance(watch.cells, CellLayout) else seen.outcomes
+    return [_effect(setup, watch, result) for result in results]
+
+
+def _effect(setup: Setup, watch: Watch, result: WindowResult) -> WindowEffect:
+    effect = window_effect(watch, result)
+    verdict = judge(setup.settings.checks, result.values, result.columns, setup.own)[watch.name]
+    value = effect.value if effect.n >= watch.minimum_n else None
+    return WindowEffect(watch.name, effect.window_end, effect.revision, value, effect.n, verdict.column, verdict.state)
+
+
+def _is_quiet(run: PastRun, quiet: Quiet, checks: Checks, start: int, horizon: int) -> bool:
+    """Whether no alarm fires at a start, nor within the horizon if nothing is put in."""
+    begin = run.past.observations[start].window.start
+    end = run.past.observations[min(start + horizon, len(run.seen)) - 1].window.end
+    still = any(check.report.alarm.state is State.FIRING for check in checks.values())
+    return not still and not any(begin < alarm.fired_at <= end for alarm in quiet.alarms)
+
+
+def _kinds(run: PastRun, drawn: Drawn, trials: Trials) -> tuple[dict[Kind, tuple[str, ...]], dict[Kind, str]]:
+    """Drifts that can be tried, with the columns they may go into; and why others cannot."""
+    tried: dict[Kind, tuple[str, ...]] = {}
+    not_tried: dict[Kind, str] = {}
+    has_labels = any(pc.any(pc.is_valid(item.rows.column("label"))).as_py() for item in run.past.observations)
+    for kind in trials.sizes:
+        columns = columns_for(kind, drawn)
+        if not isinstance(columns, str) and columns and trials.columns:
+            columns = tuple(name for name in columns if name in trials.columns) or "no column of its type was asked for"
+        if isinstance(columns, str):
+            not_tried[kind] = columns
+        elif kind is Kind.CONCEPT_FLIP and not has_labels:
+            not_tried[kind] = "the log has no labels"
+        elif kind is Kind.CONCEPT_FLIP and not run.cells.risks:
+            not_tried[kind] = "no check is weighed on labels"
+        elif columns and run.cells.layout is None:
+            not_tried[kind] = "no check watches the inputs"
+        else:
+            tried[kind] = columns
+    return tried, not_tried
+
+
+def _touches(kind: Kind, column: str | None) -> tuple[bool, bool]:
+    """Whether a drift can change what inputs are judged on, and what labels are."""
+    return kind is not Kind.CONCEPT_FLIP, kind in (Kind.CONCEPT_FLIP, Kind.LABEL_SHIFT) or column == "prediction"
+
+
+def _trial(
+    run: PastRun,
+    kept: Mapping[str, Mapping[int, Checks]],
+    usable: Sequence[int],
+    drawn: Drawn,
+    kind: Kind,
+    size: float,
+    columns: Sequence[str],
+    trials: Trials,
+    trial: int,
+) -> dict[tuple[str, str], tuple[int, bool]]:
+    """When each check of each setup fired, in observations since the drift began, and whether it named the column."""
+    # The same start and column for every size, so that sizes are compared on the same traffic.
+    place = np.random.default_rng([trials.seed, trial])
+    start = int(usable[int(place.integers(len(usable)))])
+    column = columns[int(place.integers(len(columns)))] if columns else None
+    random = np.random.default_rng([trials.seed, trial, list(Kind).index(kind), round(size * 1_000_000)])
+    begin = run.past.observations[start].window.start
+    length = trials.horizon * run.past.settings.length_seconds / 2 if kind is Kind.RAMP else _DAY
+    injection = Injection(kind, size, begin, () if column is None else (column,), length)
+    inputs, labels = _touches(kind, column)
+    label = None if column is None else column_label(column)
+    feed, found = run.feeds[start].copy(column), dict[tuple[str, str], tuple[int, bool]]()
+    states = {
+        (setup, name): check
+        for setup, checks in kept.items()
+        for name, check in checks[start].items()
+        if (inputs if isinstance(check.watch.cells, CellLayout) else labels)
+    }
+    for number, observation in enumerate(run.past.observations[start : start + trials.horizon], 1):
+        rows = inject(observation.rows, injection, drawn, random)
+        seen = feed.take(Observation(observation.window, rows, observation.seen), inputs=inputs, labels=labels)
+        if label is not None and run.cells.layout is not None:
+            seen = with_column(run.seen[start + number - 1], seen, label, run.cells.layout)
+        for key, check in list(states.items()):
+            after = check.after(_news(check.watch, seen), seen.now)
+            states[key] = after
+            if after.report.alarm.fired > check.report.alarm.fired:
+                told = _past_alarm(after.report.check, after.report.alarm, after.report.explanation or {})
+                found[key] = (number, label in told.columns)
+                del states[key]
+        if not states:
+            break
+    return found
+
+
+def _powers(
+    setup: Setup,
+    run: PastRun,
+    kind: Kind,
+    size: float,
+    columns: Sequence[str],
+    found: Sequence[Mapping[tuple[str, str], tuple[int, bool]]],
+) -> list[Power]:
+    """By check, and of the first check to fire."""
+    inputs, labels = _touches(kind, columns[0] if columns else None)
+    del run
+    powers = []
+    names = [
+        watch.name
+        for watch in setup.plan.watches
+        if (inputs if isinstance(watch.cells, CellLayout) else labels or "prediction" in columns)
+    ]
+    for check in (None, *names):
+        mine = [
+            min(
+                (when for (name, which), when in item.items() if name == setup.name and check in (None, which)),
+                key=lambda when: (when[0], not when[1]),
+                default=None,
+            )
+            for item in found
+        ]
+        fired = [item for item in mine if item is not None]
+        named = sum(item[1] for item in fired) if columns else None
+        powers.append(Power(setup.name, kind, size, check, len(found), tuple(sorted(item[0] for item in fired)), named))
+    return powers
