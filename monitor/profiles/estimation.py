@@ -6,7 +6,7 @@ known; their build and merge. What must not: the frozen estimators, finished rat
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -47,12 +47,16 @@ class EstimatedClasses:
         return cls(0, np.zeros(classes + 1, np.int64), zeros, zeros, 0.0, 0.0, np.zeros(shape, np.int64))
 
     @classmethod
-    def build(cls, predicted: Integers, calibrated: Floats, loss: Floats, cells: Cells) -> EstimatedClasses:
-        """From predicted classes [n], calibrated probabilities [K, n], expected losses [n] and score cells [K, n]."""
+    def build(cls, predicted: Integers, calibrated: Floats, loss: Floats, cells: Cells | None) -> EstimatedClasses:
+        """From predicted classes [n], calibrated probabilities [K, n], expected losses [n] and score cells [K, n].
+
+        Without cells there are no histograms.
+        """
         classes = calibrated.shape[0]
-        scores = cls.empty(classes).scores
-        if scores.size:
-            scores = np.stack([np.bincount(row, minlength=scores.shape[1]) for row in cells])
+        scores = np.zeros((0, 0), np.int64)
+        if cells is not None and classes <= MAXIMUM_DETAILED_CLASSES:
+            size = ScoreCells.of(classes).size
+            scores = np.stack([np.bincount(row, minlength=size) for row in cells])
         hits = np.bincount(predicted, weights=of_class(calibrated, predicted), minlength=classes + 1)
         return cls(
             predicted.size,
@@ -73,6 +77,7 @@ class EstimatedClasses:
 class ReconciledClasses:
     """What was estimated of labelled rows, and Σ of the squared differences from the truth, row by row.
 
+    `estimated` has no histograms: those of the outcome itself, positives and negatives, are of the same rows.
     `hit_gap_squares` Σ (c of the predicted class − 1{right})², `loss_gap_squares` Σ (expected − realised loss)².
     """
 
@@ -83,7 +88,7 @@ class ReconciledClasses:
     @classmethod
     def empty(cls, classes: int) -> ReconciledClasses:
         """The identity of addition."""
-        return cls(EstimatedClasses.empty(classes), 0.0, 0.0)
+        return cls(replace(EstimatedClasses.empty(classes), scores=np.zeros((0, 0), np.int64)), 0.0, 0.0)
 
     def merge(self, other: ReconciledClasses) -> ReconciledClasses:
         """The sums of both."""

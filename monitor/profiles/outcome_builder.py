@@ -62,9 +62,13 @@ class Estimators:
 def fit_estimators(schema: ModelSchema, table: pa.Table, columns: tuple[str, ...]) -> Estimators:
     """Estimators of a reference from its labelled rows; `columns` may be used to estimate a regression's losses."""
     if schema.task == "classification":
-        position, chosen, probabilities = _classes(schema, table)
-        complete = np.isfinite(probabilities[0])
-        return Estimators(calibrators=Calibrators.fit(position[complete], chosen[complete], probabilities[:, complete]))
+        parts = list(_labelled_stretches(schema, table))
+        if not parts:
+            return Estimators()
+        position, chosen = (np.concatenate([part[i] for part in parts]) for i in range(2))
+        p = np.concatenate([part[2] for part in parts], axis=1)
+        complete = np.isfinite(p[0])
+        return Estimators(calibrators=Calibrators.fit(position[complete], chosen[complete], p[:, complete]))
     label, predicted, known = _regression(table)
     usable = table.filter(pa.array(known))
     model = LossModel.fit(usable, columns, predicted[known] - label[known])
@@ -76,18 +80,15 @@ def classification_outcomes(
 ) -> tuple[ClassificationSums, ReconciledClasses | None, int]:
     """Sums of labelled rows, what was estimated of them, and how many rows could not be scored."""
     classes = len(schema.classes)
-    label, predicted, probabilities = _classes(schema, table)
     sums = ClassificationSums.empty(classes)
     calibrators = estimators.calibrators
     reconciled = None if calibrators is None else ReconciledClasses.empty(classes)
-    for part in _stretches(label.size, classes):
-        p = np.ascontiguousarray(probabilities[:, part])
+    for label, predicted, p in _labelled_stretches(schema, table):
         cells = ScoreCells.of(classes).cells(p)
-        sums = added(sums, ClassificationSums.build(label[part], predicted[part], p, cells))
+        sums = added(sums, ClassificationSums.build(label, predicted, p, cells))
         if calibrators is not None and reconciled is not None:
-            built = _reconciled(calibrators, label[part], predicted[part], p, cells)
-            reconciled = added(reconciled, built)
-    return sums, reconciled, table.num_rows - label.size
+            reconciled = added(reconciled, _reconciled(calibrators, label, predicted, p, cells))
+    return sums, reconciled, table.num_rows - sums.rows
 
 
 def estimated_classes(schema: ModelSchema, calibrators: Calibrators, table: pa.Table) -> EstimatedClasses | None:
@@ -98,12 +99,9 @@ def estimated_classes(schema: ModelSchema, calibrators: Calibrators, table: pa.T
     classes = len(schema.classes)
     total = EstimatedClasses.empty(classes)
     predicted, known = class_index(table.column("prediction"), schema.classes)
-    probabilities = class_probabilities(schema, table)
-    known &= np.isfinite(probabilities[0])
-    for part in _stretches(table.num_rows, classes):
-        p, index = np.ascontiguousarray(probabilities[:, part]), predicted[part]
-        if not known[part].all():
-            p, index = p[:, known[part]], index[known[part]]
+    for part, rows in _stretches(schema, table):
+        complete = known[part] & np.isfinite(rows[0])
+        p, index = (rows, predicted[part]) if complete.all() else (rows[:, complete], predicted[part][complete])
         cells = ScoreCells.of(classes).cells(p)
         calibrated = calibrators.apply(index, p, cells)
         loss = expected_loss(calibrated, _log_loss(p))
@@ -154,26 +152,35 @@ def class_index(column: pa.ChunkedArray, classes: tuple[str, ...]) -> tuple[Inte
     return lookup[position], valid
 
 
-def class_probabilities(schema: ModelSchema, table: pa.Table) -> Floats:
-    """Probabilities float64 [K, n]; NaN throughout a row that lacks any of them."""
-    rows = np.empty((len(schema.classes), table.num_rows))
-    for position, name in enumerate(schema.probability_columns):
-        rows[position] = table.column(name).to_numpy() if name in table.column_names else np.nan
-    incomplete = ~np.isfinite(rows.sum(axis=0))
-    if incomplete.any():
-        rows[:, incomplete] = np.nan
-    return rows
+def _stretches(schema: ModelSchema, table: pa.Table) -> Iterator[tuple[slice, Floats]]:
+    """Rows that are handled at a time, and their probabilities float64 [K, n].
+
+    A row that lacks any of them is NaN throughout. Columns are copied a stretch at a time, and never as a whole.
+    """
+    names = schema.probability_columns
+    columns = [table.column(name) if name in table.column_names else None for name in names]
+    size = max(_STRETCH_VALUES // len(names), 1_000)
+    for start in range(0, table.num_rows, size):
+        rows = np.empty((len(names), min(size, table.num_rows - start)))
+        for position, column in enumerate(columns):
+            rows[position] = np.nan if column is None else column.slice(start, size).to_numpy()
+        incomplete = ~np.isfinite(rows.sum(axis=0))
+        if incomplete.any():
+            rows[:, incomplete] = np.nan
+        yield slice(start, start + size), rows
 
 
-def _classes(schema: ModelSchema, table: pa.Table) -> tuple[Integers, Integers, Floats]:
+def _labelled_stretches(schema: ModelSchema, table: pa.Table) -> Iterator[tuple[Integers, Integers, Floats]]:
     """Label, predicted class and probabilities of the rows with a known label and any prediction."""
     label, _ = class_index(table.column("label"), schema.classes)
     predicted, given = class_index(table.column("prediction"), schema.classes)
     known = (label < len(schema.classes)) & given
-    probabilities = class_probabilities(schema, table)
-    if known.all():
-        return label, predicted, probabilities
-    return label[known], predicted[known], probabilities[:, known]
+    for part, p in _stretches(schema, table):
+        rows = known[part]
+        if rows.all():
+            yield label[part], predicted[part], p
+        else:
+            yield label[part][rows], predicted[part][rows], p[:, rows]
 
 
 def _reconciled(
@@ -186,7 +193,7 @@ def _reconciled(
     expected = expected_loss(calibrated, log_loss)
     hit_gap = of_class(calibrated, predicted) - (label == predicted)
     loss_gap = expected - of_class(log_loss, label)
-    estimated = EstimatedClasses.build(predicted, calibrated, expected, cells)
+    estimated = EstimatedClasses.build(predicted, calibrated, expected, None)
     return ReconciledClasses(estimated, float(hit_gap @ hit_gap), float(loss_gap @ loss_gap))
 
 
@@ -200,9 +207,3 @@ def _regression(table: pa.Table) -> tuple[Floats, Floats, Mask]:
     label = np.asarray(table.column("label").to_numpy(), dtype=np.float64)
     predicted = np.asarray(table.column("prediction").to_numpy(), dtype=np.float64)
     return label, predicted, np.isfinite(label) & np.isfinite(predicted)
-
-
-def _stretches(rows: int, classes: int) -> Iterator[slice]:
-    size = max(_STRETCH_VALUES // classes, 1_000)
-    for start in range(0, rows, size):
-        yield slice(start, start + size)

@@ -153,13 +153,14 @@ def _floats(holder: object, names: tuple[str, ...]) -> npt.NDArray[np.float64]:
 
 
 def _sparse(counts: Integers) -> Content:
-    """Where a histogram is not zero: a pane fills few of its cells."""
+    """Where a histogram is not zero, as steps from one such cell to the next: a pane fills few of its cells."""
     flat = counts.ravel()
     filled = np.flatnonzero(flat)
-    return {"shape": list(counts.shape), "filled": filled.astype(np.uint32), "counts": flat[filled]}
+    steps = np.diff(filled, prepend=0).astype(np.uint32)
+    return {"shape": list(counts.shape), "steps": steps, "counts": flat[filled]}
 
 
 def _dense(content: Content) -> Integers:
     counts = np.zeros(content["shape"], dtype=np.int64)
-    counts.ravel()[content["filled"]] = content["counts"]
+    counts.ravel()[np.cumsum(content["steps"], dtype=np.int64)] = content["counts"]
     return counts

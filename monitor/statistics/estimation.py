@@ -9,6 +9,7 @@ Every estimate assumes that what holds between output and truth on the reference
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import sqrt
 
 import numpy as np
@@ -99,7 +100,7 @@ def estimate_errors(reference: Reference, outcome: OutcomeProfile) -> dict[str, 
             gap = float(confidence - correct)
             found["estimated_accuracy_error"] = _mean_error(gap, float(squares), int(count), then[0] - then[1], DOC)
         return found
-    estimated = reconciled.estimated
+    estimated = replace(reconciled.estimated, scores=sums.scores.sum(axis=0))
     values = _estimates(reference, estimated)
     hits = float(sums.calibration[:, 2].sum())
     found["estimated_accuracy_error"] = _mean_error(
