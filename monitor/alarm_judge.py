@@ -76,6 +76,8 @@ class _Check:
     weighed: Weighed | None = None
     result: WindowResult | None = None
     touched: set[int] = field(default_factory=set)
+    # Whether the alarm was judged on all that is known; a second step would only hide the reason of the first.
+    settled: bool = False
 
     @property
     def alarm(self) -> Alarm:
@@ -153,7 +155,7 @@ def _weigh(check: _Check) -> None:
     else:
         effect = check.context.observed.design_effect
         weighed = ev.weigh_risk(check.detectors[0], watch.reference, watch.null_tolerance, effect)
-    check.weighed = weighed
+    check.weighed, check.settled = weighed, False
     found, early = weighed.evidence, weighed.early
     leading = max(found.columns, key=lambda name: found.columns[name])
     check.report = replace(
@@ -186,6 +188,8 @@ def _judge_again(check: _Check) -> None:
     """The last window once more: evidence may have come since, time has passed, a tolerance may be another."""
     alarm = check.alarm
     threshold = check.watch.share.log_threshold
+    if check.settled:
+        return
     if alarm.window_end is None or alarm.effect is None:
         check.report = replace(check.report, alarm=replace(alarm, log_threshold=threshold))
         return
@@ -203,6 +207,7 @@ def _step(check: _Check, effect: Effect) -> None:
         check.weighed = None
         check.report = replace(check.report, observations=0, early_warning=None)
     check.report = replace(check.report, alarm=alarm)
+    check.settled = True
 
 
 def _weight(check: _Check) -> Weight:

@@ -41,7 +41,12 @@ class Watch:
     threshold: Threshold
     own: float | None
     null_tolerance: float
-    minimum_n: int
+    settings: AlarmSettings
+
+    @property
+    def minimum_n(self) -> int:
+        """Rows, or labels, below which an effect is not judged."""
+        return self.settings.minimum_n
 
     @property
     def name(self) -> str:
@@ -52,11 +57,6 @@ class Watch:
     def reference(self) -> CellReference:
         """The reference's counts in the cells."""
         return self.cells.reference
-
-    @property
-    def settings(self) -> AlarmSettings:
-        """How patient its alarm is."""
-        return AlarmSettings(minimum_n=self.minimum_n)
 
     @property
     def tolerance(self) -> float:
@@ -81,8 +81,11 @@ def alarm_plan(settings: ModelSettings, reference: Reference, versions: int = 1)
     values = reference_values(reference)
     found: dict[str, tuple[Check, CellLayout | RiskCells, float | None]] = {}
     unwatched: dict[str, str] = {}
+    inputs = any(column.rows for column in reference.profile.columns.values())
     for check in settings.checks.columns:
-        if tolerated(check).learnt:
+        if not inputs:
+            unwatched[check.metric] = "the reference has no column that holds rows"
+        elif tolerated(check).learnt:
             unwatched[check.metric] = LEARNING
         else:
             found[check.metric] = (check, cell_layout(reference), None)
@@ -181,9 +184,11 @@ def _watch(
     limit = threshold.limit(own)
     assert limit is not None
     if isinstance(cells, CellLayout):
-        return Watch(check, share, cells, threshold, own, tolerated_radius(check.metric, limit), checks.minimum_rows)
+        patient = replace(settings.alarms, minimum_n=checks.minimum_rows)
+        return Watch(check, share, cells, threshold, own, tolerated_radius(check.metric, limit), patient)
+    patient = replace(settings.alarms, minimum_n=checks.minimum_labels)
     accepted = own - limit if check.metric in _FROM_ERRORS and own is not None else RISK_TOLERANCE
-    return Watch(check, share, cells, threshold, own, max(accepted, 0.0), checks.minimum_labels)
+    return Watch(check, share, cells, threshold, own, max(accepted, 0.0), patient)
 
 
 def tolerated_radius(metric: str, limit: float) -> float:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from monitor.alarms import AlarmSettings
 from monitor.label_join import LabelSettings
 from monitor.records import Task
 from monitor.statistics.multiplicity import FalseAlarmBudget
@@ -69,6 +70,8 @@ class ModelSettings:
     epoch_unit: EpochUnit | None = None
     false_alarms: FalseAlarmBudget = field(default_factory=FalseAlarmBudget)
     observations: ObservationSettings = field(default_factory=ObservationSettings)
+    # How patient alarms are; their minimum n is that of the checks.
+    alarms: AlarmSettings = field(default_factory=AlarmSettings)
     retrain: RetrainSettings | None = None
     sql_labels: SqlLabels | None = None
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from monitor.alarms import Reason, State
+from monitor.alarms import AlarmSettings, Reason, State
 from monitor.statistics.seasons import ObservationSettings
 from monitor.verdict import Check, Threshold
 from tests.alarm_bench import (
@@ -263,3 +263,28 @@ def test_a_learnt_limit_is_what_the_first_windows_showed_and_then_a_drift_past_i
     bench.send(*(traffic(number, shift=0.5) for number in range(22, 26)))
     fired = bench.alarm(26).alarm
     assert (fired.state, fired.tolerance) == (State.FIRING, quiet.tolerance)
+
+
+def test_a_cycle_without_news_changes_no_byte(make: Make) -> None:
+    bench = make(PSI, ACCURACY)
+    batches = [traffic(number, shift=0.8) for number in range(1)]
+    bench.send(*batches, *(truth(batch, 0.1) for batch in batches))
+    assert bench.alarm(1).alarm.reason is Reason.EFFECT_AND_EVIDENCE
+    bench.run(1)
+    before = bench.tables()
+    bench.run(1)
+    assert bench.tables() == before
+
+
+def test_an_alarm_holds_off_for_as_long_as_it_is_told(make: Make) -> None:
+    bench = make(PSI, alarms=AlarmSettings(holdoff_seconds=1.5 * OBSERVE_SECONDS))
+    states = []
+    for number in range(3):
+        bench.send(traffic(number, shift=0.8))
+        alarm = bench.alarm(number + 1).alarm
+        states.append((alarm.state, alarm.reason))
+    assert states == [
+        (State.PENDING, Reason.HOLDING_OFF),
+        (State.PENDING, Reason.HOLDING_OFF),
+        (State.FIRING, Reason.EFFECT_AND_EVIDENCE),
+    ]

@@ -18,6 +18,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from monitor.alarms import AlarmSettings
 from monitor.config.document import Document, DocumentError, Fault, Location, parse_document
 from monitor.config.sections import ConfigFile, FaultsError, HttpSection, ModelSection, SqlLabelsSection
 from monitor.config.tokens import read_tokens
@@ -246,6 +247,9 @@ def _model(name: str, section: ModelSection, directory: Path) -> ModelSettings:
         epoch_unit=columns.epoch,
         false_alarms=section.false_alarms,
         observations=section.season.settings,
+        alarms=AlarmSettings(
+            labels.minimum, section.alarms.holdoff, section.alarms.keep_firing, section.alarms.show_resolved
+        ),
         retrain=None
         if retrain is None
         else RetrainSettings(tuple(retrain.on), retrain.cooldown, retrain.minimum_labels, retrain.runner),

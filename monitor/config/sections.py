@@ -261,6 +261,14 @@ class SeasonSection(Section):
         return ObservationSettings(self.length, self.observe, self.match, self.design_effect)
 
 
+class AlarmsSection(Section):
+    """How patient alarms are."""
+
+    holdoff: DurationOrZero = Field(default=0.0, description="how long effect and evidence must both hold to fire")
+    keep_firing: DurationOrZero = Field(default=0.0, description="how long the effect must be back inside to resolve")
+    show_resolved: DurationOrZero = Field(default=3_600.0, description="how long an alarm is shown as resolved")
+
+
 class RetrainSection(Section):
     """When the model is trained again."""
 
@@ -303,6 +311,7 @@ class ModelSection(Section):
     checks: ChecksSection | None = None
     false_alarms: Budget = FalseAlarmBudget()
     season: SeasonSection = SeasonSection()
+    alarms: AlarmsSection = AlarmsSection()
     retrain: RetrainSection | None = None
 
     @model_validator(mode="after")

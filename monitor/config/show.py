@@ -91,6 +91,11 @@ def _model(model: ModelSettings) -> dict[str, Any]:
             match=season.match,
             design_effect=season.design_effect,
         ),
+        alarms={
+            "holdoff": format_duration(model.alarms.holdoff_seconds),
+            "keep_firing": format_duration(model.alarms.keep_firing_seconds),
+            "show_resolved": format_duration(model.alarms.show_resolved_seconds),
+        },
         retrain=retrain
         and {
             "on": list(retrain.on),

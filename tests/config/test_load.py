@@ -404,3 +404,10 @@ def test_a_design_effect_below_one_is_refused(tmp_path: Path) -> None:
     path.write_text("models:\n  m:\n    task: regression\n    season: {design_effect: 0.5}\n")
     with pytest.raises(OperatorError, match="a design effect is at least 1"):
         load_config(path)
+
+
+def test_how_patient_alarms_are_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "trueup.yaml"
+    path.write_text("models:\n  m:\n    task: regression\n    alarms: {holdoff: 1h, keep_firing: 0s}\n")
+    found = load_config(path).models[0].alarms
+    assert (found.holdoff_seconds, found.keep_firing_seconds, found.show_resolved_seconds) == (3_600, 0, 3_600)
