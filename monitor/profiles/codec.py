@@ -18,7 +18,7 @@ import numpy as np
 import orjson
 
 from monitor.errors import OperatorError
-from monitor.profiles import outcome_codec
+from monitor.profiles import embedding_codec, outcome_codec
 from monitor.profiles.categorical import CategoricalProfile
 from monitor.profiles.columns import ColumnProfile, ColumnSpec
 from monitor.profiles.lattice import Standardisation
@@ -31,7 +31,7 @@ from monitor.records import ModelSchema
 
 MAGIC = b"TRUEUPP1"
 _HEADER = struct.Struct("<II")
-_DTYPES = {"<f8", "<i8", "<u4"}
+_DTYPES = {"<f8", "<i8", "<u4", "<f4"}
 
 
 def encode_profile(profile: Profile) -> bytes:
@@ -43,7 +43,7 @@ def decode_profile(data: bytes, reference: Reference) -> Profile:
     """The drift profile in `data`; raises OperatorError if it is damaged or of another reference."""
     content = _unpack(data)
     _check_reference(content, reference)
-    return _profile(content, reference.columns)
+    return _profile(content, reference)
 
 
 def encode_outcome(outcome: OutcomeProfile) -> bytes:
@@ -71,6 +71,7 @@ def encode_reference(reference: Reference) -> bytes:
             "losses": None if reference.losses is None else _losses_content(reference.losses),
             "estimators": _estimators_content(reference.estimators),
             "sampled_rows": reference.sampled_rows,
+            "embedding": embedding_codec.reference_content(reference.embedding),
         }
     )
 
@@ -91,11 +92,12 @@ def decode_reference(data: bytes) -> Reference:
         identity,
         estimators=estimators,
         sampled_rows=content["sampled_rows"],
+        embedding=embedding_codec.reference(content.get("embedding")),
     )
     outcome = None if content["outcome"] is None else _outcome(content["outcome"], draft)
-    # Files written before there were alarms on losses hold none.
+    # Files written before there were alarms on losses hold none (nor those before embeddings one of these).
     losses = None if content.get("losses") is None else _losses(content["losses"])
-    return replace(draft, profile=_profile(content["profile"], columns), outcome=outcome, losses=losses)
+    return replace(draft, profile=_profile(content["profile"], draft), outcome=outcome, losses=losses)
 
 
 def save_reference(reference: Reference, path: Path) -> None:
@@ -203,6 +205,7 @@ def _profile_content(profile: Profile) -> dict[str, Any]:
         "rows": profile.rows,
         "columns": {name: _column_content(column) for name, column in profile.columns.items()},
         "estimated": outcome_codec.estimated_content(profile.estimated),
+        "embedding": embedding_codec.profile_content(profile.embedding),
     }
 
 
@@ -213,9 +216,9 @@ def _numeric(content: dict[str, Any], standardisation: Standardisation) -> Numer
     return NumericProfile(standardisation, content["cells"], content["counts"], below, equal, **numbers)
 
 
-def _profile(content: dict[str, Any], specs: tuple[ColumnSpec, ...]) -> Profile:
+def _profile(content: dict[str, Any], reference: Reference) -> Profile:
     columns: dict[str, ColumnProfile] = {}
-    for spec in specs:
+    for spec in reference.columns:
         stored = content["columns"].get(spec.name)
         if stored is None:
             continue
@@ -231,7 +234,8 @@ def _profile(content: dict[str, Any], specs: tuple[ColumnSpec, ...]) -> Profile:
                 stored["new_error"],
             )
     estimated = outcome_codec.estimated_sums(content["estimated"])
-    return Profile(content["reference"], content["rows"], columns, estimated)
+    embedding = embedding_codec.profile(content.get("embedding"), reference.embedding)
+    return Profile(content["reference"], content["rows"], columns, estimated, embedding)
 
 
 def _outcome_content(outcome: OutcomeProfile) -> dict[str, Any]:

@@ -17,6 +17,8 @@ import pyarrow.compute as pc
 
 from monitor.errors import DefectError, RecordError
 from monitor.profiles.columns import Batch, ColumnProfile, ColumnSpec, ColumnTallies, Ends, specify_columns
+from monitor.profiles.embedding import EmbeddingProfile, profile_embedding
+from monitor.profiles.embedding_fit import EmbeddingReference, fit_embedding
 from monitor.profiles.estimation import EstimatedClasses, EstimatedLosses
 from monitor.profiles.losses import LossLimits, loss_limits, row_losses
 from monitor.profiles.numeric import NumericProfile
@@ -37,13 +39,15 @@ from monitor.records import ModelSchema
 class Profile:
     """Mergeable summary of predictions: `rows`, and a profile per column present (by log column name).
 
-    `estimated` holds what the reference's estimator expects of them, None where it has none.
+    `estimated` holds what the reference's estimator expects of them, None where it has none; `embedding` is of the
+    embeddings, None where there are none.
     """
 
     reference: str
     rows: int
     columns: Mapping[str, ColumnProfile]
     estimated: EstimatedClasses | EstimatedLosses | None = None
+    embedding: EmbeddingProfile | None = None
 
     @classmethod
     def empty(cls, reference: Reference) -> Profile:
@@ -62,7 +66,9 @@ class Profile:
             columns[name] = column if mine is None else mine.merge(column)  # type: ignore[arg-type]
         own, its = self.estimated, other.estimated
         estimated = its if own is None else own if its is None else own.merge(its)  # type: ignore[arg-type]
-        return Profile(self.reference, self.rows + other.rows, columns, estimated)
+        ours, theirs = self.embedding, other.embedding
+        embedding = theirs if ours is None else ours if theirs is None else ours.merge(theirs)
+        return Profile(self.reference, self.rows + other.rows, columns, estimated, embedding)
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +78,8 @@ class Reference:
     `identity` is a SHA-256 over everything in it: profiles carry it, and merge with nothing else. `losses` has the
     quantiles of its own loss; None without labels (or in a file that is older than they are). `estimators` fix the
     cells of residuals and estimate performance without labels. `sampled_rows`: how many of its rows fixed cells and
-    scales, None where all did.
+    scales, None where all did. `embedding`: None where too few rows had one; its profile is of those of its rows that
+    did not choose its space.
     """
 
     schema: ModelSchema
@@ -83,6 +90,7 @@ class Reference:
     losses: LossLimits | None = None
     estimators: Estimators = field(default_factory=Estimators)
     sampled_rows: int | None = None
+    embedding: EmbeddingReference | None = None
 
 
 def build_reference(schema: ModelSchema, table: pa.Table) -> Reference:
@@ -115,16 +123,19 @@ def draft_reference(
         estimators = fit_estimators(schema, labelled, own)
         losses = row_losses(schema, labelled)
         limits = loss_limits(losses) if losses.size else None
-    empty = Profile("", 0, {})
+    space, embedded = fit_embedding(table, schema.model) or (None, None)
+    counted = Profile("", 0, {}, embedding=embedded)
     cells_from = table.num_rows if sampled else None
-    return Reference(schema, columns, empty, None, "", limits, estimators=estimators, sampled_rows=cells_from)
+    return Reference(schema, columns, counted, None, "", limits, estimators, cells_from, space)
 
 
 def complete_reference(draft: Reference, profile: Profile, outcome: OutcomeProfile | None) -> Reference:
     """The reference of a draft and of what was counted with it."""
     identity = _identity(draft, profile, outcome)
     named = None if outcome is None else replace(outcome, reference=identity)
-    return replace(draft, identity=identity, profile=replace(profile, reference=identity), outcome=named)
+    # The draft's rows that chose the space of the embedding must not be counted in it.
+    profile = replace(profile, reference=identity, embedding=draft.profile.embedding)
+    return replace(draft, identity=identity, profile=profile, outcome=named)
 
 
 def profile_inputs(reference: Reference, table: pa.Table) -> Profile:
@@ -150,7 +161,12 @@ class ProfileBuilder:
         table = batch if isinstance(batch, pa.Table) else pa.Table.from_batches([batch])
         self._columns.add(batch)
         estimated = _estimated(self._reference, table)
-        self._rest = self._rest.merge(Profile(self._reference.identity, batch.num_rows, {}, estimated))
+        embedding = None
+        # What a draft says of the embedding was counted when its space was chosen.
+        if self._reference.identity:
+            space = None if self._reference.embedding is None else self._reference.embedding.space
+            embedding = profile_embedding(table, space)
+        self._rest = self._rest.merge(Profile(self._reference.identity, batch.num_rows, {}, estimated, embedding))
 
     def profile(self) -> Profile:
         """The profile of everything added so far."""
@@ -195,6 +211,8 @@ def _identity(draft: Reference, profile: Profile, outcome: OutcomeProfile | None
     digest.update(repr(draft.columns).encode())
     digest.update(draft.estimators.digest())
     digest.update(repr((profile.rows, draft.losses)).encode())
+    if draft.profile.embedding is not None:
+        digest.update(draft.profile.embedding.digest())
     for name, column in sorted(profile.columns.items()):
         digest.update(f"{name} {column.rows} {column.missing}".encode())
         digest.update(np.ascontiguousarray(column.counts, dtype="<i8").tobytes())

@@ -54,6 +54,15 @@ def measured(start: int, count: int) -> pa.Table:
     )
 
 
+def embedded(start: int, count: int) -> pa.Table:
+    """Rows with embeddings of six numbers, some without one."""
+    i = np.arange(start, start + count)
+    vectors = np.round(np.sin(np.outer(i, np.arange(1, 7))) * 8) / 8
+    values = [None if k % 50 == 0 else row.tobytes() for k, row in zip(i, vectors.astype("<f2"), strict=True)]
+    ids = [f"golden-{k}" for k in i]
+    return pa.table({"prediction_id": ids, "prediction": i % 7 / 7, "embedding": pa.array(values, pa.binary())})
+
+
 def main() -> None:
     """Write the files."""
     FOLDER.mkdir(exist_ok=True)
@@ -65,6 +74,9 @@ def main() -> None:
     (FOLDER / "regression_reference.trueup").write_bytes(encode_reference(reference))
     (FOLDER / "regression_profile.bin").write_bytes(encode_profile(profile_inputs(reference, current)))
     (FOLDER / "regression_outcome.bin").write_bytes(encode_outcome(profile_outcomes(reference, current)))
+    reference, current = build_reference(MEASURED, embedded(0, 400)), embedded(200, 300)
+    (FOLDER / "embedding_reference.trueup").write_bytes(encode_reference(reference))
+    (FOLDER / "embedding_profile.bin").write_bytes(encode_profile(profile_inputs(reference, current)))
 
 
 if __name__ == "__main__":
