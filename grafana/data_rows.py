@@ -100,6 +100,46 @@ def drift() -> list[Any]:
     ]
 
 
+def embeddings() -> list[Any]:
+    """How far the embedding moved, whether chance explains it, and how well the two can be told apart."""
+
+    def of(metric: str) -> Query:
+        return Query(f"trueup_{metric}{{{WINDOW}}}", "{{version}}")
+
+    return [
+        time_series(
+            "Maximum mean discrepancy",
+            "Squared distance of the embeddings from the reference's in a Gaussian kernel: about 0 without drift.",
+            "none",
+            of("maximum_mean_discrepancy"),
+            minimum=0,
+        ),
+        time_series(
+            "Chance of that discrepancy without drift",
+            "p-value, of rows that are independent. Looked at window after window it is small now and then by chance.",
+            "none",
+            of("maximum_mean_discrepancy_p_value"),
+            minimum=0,
+            maximum=1,
+        ),
+        time_series(
+            "Frechet distance",
+            "Distance of means and covariances in squared units of the embedding, less what chance alone gives.",
+            "none",
+            of("frechet_distance"),
+            minimum=0,
+        ),
+        time_series(
+            "AUROC of a classifier between reference and now",
+            "0.5: a linear classifier cannot tell the embeddings of the window from the reference's. 1: it always can.",
+            "none",
+            of("domain_classifier_auroc"),
+            minimum=0.5,
+            maximum=1,
+        ),
+    ]
+
+
 def labels() -> list[Any]:
     """How many labels have come, how late, from where, what became of them, and what is absent for want of them."""
     rate = "[$__rate_interval]"

@@ -11,7 +11,7 @@ from grafana_foundation_sdk.builders import dashboard as builders
 from grafana_foundation_sdk.models import dashboard as models
 
 from grafana import estimate_rows
-from grafana.data_rows import drift, labels
+from grafana.data_rows import drift, embeddings, labels
 from grafana.panels import DATASOURCE, RED, row
 from grafana.performance_rows import classification, headlines, regression
 from grafana.selectors import DAEMON, MODEL
@@ -44,6 +44,7 @@ def model_dashboard() -> models.Dashboard:
         row("Performance of a classifier without labels", *estimate_rows.classification(), collapsed=True),
         row("Performance of a regression", *regression(), *estimate_rows.regression(), collapsed=True),
         row("Drift", *drift()),
+        row("Drift of embeddings", *embeddings(), collapsed=True),
         row("Labels", *labels()),
         row("Verdicts and alarms", *alarms()),
         row("Monitor health", *health()),

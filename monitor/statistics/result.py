@@ -17,6 +17,7 @@ class Reason(StrEnum):
     NO_ROWS = "no_rows"
     NO_LABELS = "no_labels"
     COLUMN_MISSING = "column_missing"
+    DIMENSION_DIFFERS = "dimension_differs"
     NO_REFERENCE = "no_reference"
     REFERENCE_CONSTANT = "reference_constant"
     REFERENCE_EMPTY = "reference_empty"

@@ -10,8 +10,8 @@ from monitor.profiles.columns import ColumnProfile
 from monitor.profiles.model_profile import Profile, Reference
 from monitor.profiles.numeric import NumericProfile
 from monitor.profiles.outcome import ClassificationSums, OutcomeProfile
-from monitor.records import column_label
-from monitor.statistics import divergence, estimation
+from monitor.records import EMBEDDING, column_label
+from monitor.statistics import divergence, embedding_drift, estimation
 from monitor.statistics.atoms import atoms
 from monitor.statistics.label_shift import label_shift_distance
 from monitor.statistics.performance import classification_statistics, delay_statistics, regression_statistics
@@ -39,12 +39,13 @@ COLUMN_STATISTICS = (
     *_NUMERIC_STATISTICS,
     "chi_square_statistic",
     "new_category_ratio",
+    *(name for name in embedding_drift.STATISTICS if name not in _NUMERIC_STATISTICS),
 )
 _ESTIMATED = (*estimation.CLASSIFICATION, *estimation.REGRESSION)
 
 
 def column_statistics(reference: Reference, profile: Profile) -> dict[str, dict[str, Result]]:
-    """Drift statistics of every column of the reference, by public column name and statistic."""
+    """Drift statistics of every column of the reference and of the embedding, by public column name and statistic."""
     results: dict[str, dict[str, Result]] = {}
     for spec in reference.columns:
         old, new = reference.profile.columns.get(spec.name), profile.columns.get(spec.name)
@@ -54,7 +55,10 @@ def column_statistics(reference: Reference, profile: Profile) -> dict[str, dict[
             results[label] = {"population_stability_index": Absent(reason, profile.rows)}
         else:
             results[label] = _compare(old, new)
-    return results
+    embedding = embedding_drift.embedding_statistics(
+        reference.embedding, reference.profile.embedding, profile.embedding
+    )
+    return results | ({EMBEDDING: embedding} if embedding else {})
 
 
 def outcome_statistics(reference: Reference, outcome: OutcomeProfile) -> dict[str, Result]:

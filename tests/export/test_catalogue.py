@@ -13,7 +13,7 @@ from monitor.errors import DefectError
 from monitor.export.catalogue import CATALOGUE, MAXIMUM_KEYS, SELF_METRICS, render_documentation
 from monitor.export.statistic_metrics import COLUMN_BY_KEY, VALUE_BY_KEY, column_statistic, value_statistic
 from monitor.profiles.model_profile import Reference, build_reference, profile_inputs, profile_outcomes
-from monitor.records import TIMESTAMP, ModelSchema
+from monitor.records import EMBEDDING, TIMESTAMP, ModelSchema
 from monitor.statistics import summary
 from monitor.statistics.result import Estimate
 from tests.records_samples import EPOCH, MODEL, predictions
@@ -29,6 +29,8 @@ def evaluated(model: ModelSchema) -> tuple[Reference, pa.Table]:
     table = table.append_column("label", pa.array(truth, model.output_type))
     times = pa.array(np.full(600, EPOCH + 3_600_000_000), pa.int64()).cast(TIMESTAMP)
     table = table.append_column("label_time", times)
+    vectors = random.normal(0, 1, (600, 8)).astype("<f2")
+    table = table.append_column(EMBEDDING, pa.array([row.tobytes() for row in vectors], pa.binary()))
     return build_reference(model, table), table
 
 
