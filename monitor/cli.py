@@ -49,6 +49,8 @@ COMMANDS: Mapping[str, Entry] = {
     "labels": Entry("monitor.commands.adding:labels", _DATA, "Add ground truth from a file."),
     "deadletters": Entry("monitor.commands.deadletters", _DATA, "Records that could not be taken: list, feed again."),
     "forget": Entry("monitor.commands.forget", _DATA, "Remove predictions and their labels for good."),
+    "compare": Entry("monitor.commands.compare", _LOOK, "Two files: what moved, column by column, worst first."),
+    "reference": Entry("monitor.commands.reference", _DATA, "Build a reference from a file of rows."),
     "evaluate": Entry("monitor.commands.evaluate", _LOOK, "One evaluation now, without a daemon."),
     "status": Entry("monitor.commands.status", _LOOK, "What a running daemon says of its models."),
     "alarms": Entry("monitor.commands.alarms", _LOOK, "Where every alarm stands, and its share of the budget."),

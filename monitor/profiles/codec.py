@@ -114,6 +114,15 @@ def save_reference(reference: Reference, path: Path) -> None:
         raise
 
 
+def is_reference(path: Path) -> bool:
+    """Whether a file begins as a reference does."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(MAGIC)) == MAGIC
+    except OSError:
+        return False
+
+
 def load_reference(path: Path) -> Reference:
     """Read a reference file; raises OperatorError that names it if it is missing or damaged."""
     try:

@@ -179,7 +179,7 @@ def wasserstein_distance(reference: NumericProfile, current: NumericProfile, bot
         gaps = np.abs(np.cumsum(c) - np.cumsum(r))[:-1]
         value = float(np.dot(gaps, np.diff(middle))) * unit
         bound = float(np.dot(r + c, (high - low) / 2)) * unit
-    if not np.isfinite(value) or not np.isfinite(bound):
+    if not (np.isfinite(deviation) and np.isfinite(value) and np.isfinite(bound)):
         return Absent(Reason.OVERFLOW, n)
     return Estimate(value, n, error_bound=bound)
 
@@ -196,7 +196,8 @@ def mean_shift(reference: NumericProfile, current: NumericProfile) -> Result:
     if deviation <= 0:
         return Absent(Reason.REFERENCE_CONSTANT, n)
     value = (current.total / n - reference.total / reference.finite) / deviation
-    return Estimate(value, n) if np.isfinite(value) else Absent(Reason.OVERFLOW, n)
+    is_known = np.isfinite(deviation) and np.isfinite(value)
+    return Estimate(value, n) if is_known else Absent(Reason.OVERFLOW, n)
 
 
 def out_of_range_ratio(reference: NumericProfile, current: NumericProfile) -> Result:
@@ -237,11 +238,13 @@ def new_category_ratio(current: CategoricalProfile) -> Result:
 
 
 def standard_deviation(profile: NumericProfile) -> float:
-    """√(Σd²/n − (Σd/n)²) of the finite values; 0 for none."""
+    """√(Σd²/n − (Σd/n)²) of the finite values; 0 for none, infinite where a square is beyond float64."""
     n = profile.finite
     if n == 0:
         return 0.0
-    return float(np.sqrt(max(profile.squares / n - (profile.total / n) ** 2, 0.0)))
+    mean = profile.total / n
+    variance = profile.squares / n - mean * mean
+    return float(np.sqrt(max(variance, 0.0))) if np.isfinite(variance) else float("inf")
 
 
 def _too_few(cells: CellCounts) -> Absent | None:

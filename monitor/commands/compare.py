@@ -1,0 +1,136 @@
+"""`trueup compare`: two files in, every statistic and verdict per column out, worst first.
+
+What lives here: options, the table, the order of the work. What must not: statistics, judgement, markup.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from monitor.commands.common import AsJson, console, print_json, print_table
+from monitor.commands.progress import rows_read
+from monitor.records import Task
+
+if TYPE_CHECKING:
+    from monitor.comparison import ColumnComparison, Comparison
+    from monitor.engines.file_profiles import Tick
+    from monitor.profiles.model_profile import Reference
+    from monitor.statistics.result import Result
+
+app = typer.Typer(add_completion=False)
+
+_SHOWN = (
+    ("PSI", "population_stability_index"),
+    ("KS", "kolmogorov_smirnov_statistic"),
+    ("JS", "jensen_shannon_distance"),
+    ("W1 (sd)", "wasserstein_distance"),
+    ("missing", "missing_rate_difference"),
+)
+
+
+@app.command()
+def compare(
+    reference: Annotated[Path, typer.Argument(help="A file of rows, or a reference that `reference build` wrote.")],
+    current: Annotated[Path, typer.Argument(help="A file of rows: CSV, NDJSON, JSON, Parquet or Arrow.")],
+    labels: Annotated[
+        Path | None, typer.Option(help="Ground truth of the current rows: prediction_id and label.")
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the comparison as one self-contained page.")] = None,
+    task: Annotated[str | None, typer.Option(help="classification or regression, where it cannot be told.")] = None,
+    fail: Annotated[bool, typer.Option("--fail-on-critical", help="Exit code 1 where any column is critical.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Compare two sets of rows column by column: what moved, by how much, and whether chance would do the same.
+
+    Columns prediction, p_<class> and label are the model's; every other one is a feature. Ids, versions and event times
+    are left aside.
+    """
+    from monitor.comparison import record
+
+    with rows_read(shown=not as_json) as tick:
+        known = _reference(reference, task_of(task), tick)
+        comparison = _comparison(known, current, labels, tick)
+    if html is not None:
+        from monitor.export.comparison_page import comparison_page
+
+        html.write_text(comparison_page(comparison, reference.name, current.name), encoding="utf-8")
+    if as_json:
+        print_json(record(comparison))
+    else:
+        _print(comparison, reference.name, current.name)
+        if html is not None:
+            console(error=True).print(f"written to {html}")
+    if fail and comparison.count("critical"):
+        raise typer.Exit(1)
+
+
+def task_of(text: str | None) -> Task | None:
+    if text == "classification":
+        return "classification"
+    if text == "regression":
+        return "regression"
+    if text is None:
+        return None
+    raise typer.BadParameter(f"{text!r} is neither classification nor regression", param_hint="--task")
+
+
+def _reference(path: Path, task: Task | None, tick: Tick) -> Reference:
+    from monitor.engines.file_profiles import reference_of_file
+    from monitor.profiles.codec import is_reference, load_reference
+
+    if is_reference(path):
+        return load_reference(path)
+    return reference_of_file(path, task=task, tick=tick)
+
+
+def _comparison(reference: Reference, path: Path, labels: Path | None, tick: Tick) -> Comparison:
+    from monitor.comparison import compare as compared
+    from monitor.engines.file_profiles import profile_of_file, read_labels
+    from monitor.engines.plain_files import appeared_columns, differing_kinds, open_plain
+
+    file = open_plain(path, reference)
+    truth = None if labels is None else read_labels(labels)
+    profile, outcome = profile_of_file(file, reference, truth=truth, tick=tick)
+    return compared(
+        reference,
+        profile,
+        outcome,
+        appeared=appeared_columns(file, reference),
+        changed=differing_kinds(file, reference),
+    )
+
+
+def _print(comparison: Comparison, reference: str, current: str) -> None:
+    title = f"{current} ({comparison.current_rows:,} rows) against {reference} ({comparison.reference_rows:,} rows)"
+    head = ("column", "kind", "verdict", *(label for label, _ in _SHOWN), "why")
+    print_table(title, head, [_row(column) for column in comparison.columns])
+    rows = [
+        [name, *values, comparison.reference_performance.get(name)]
+        for name, result in comparison.performance.items()
+        if (values := _interval(result))
+    ]
+    if rows:
+        print_table("performance", ("statistic", "current", "from", "to", "reference"), rows)
+    if comparison.sampled_rows is not None:
+        text = f"cells and scales come from a sample of {comparison.sampled_rows:,} rows of the reference"
+        console(error=True).print(text)
+
+
+def _row(column: ColumnComparison) -> list[object]:
+    values = [_cell(column.statistics.get(key)) for _, key in _SHOWN]
+    return [column.name, column.kind, column.verdict.state, *values, column.verdict.reason]
+
+
+def _cell(result: Result | None) -> str:
+    from monitor.statistics.result import Estimate
+
+    return f"{result.value:.3g}" if isinstance(result, Estimate) else ""
+
+
+def _interval(result: Result) -> tuple[float | None, ...]:
+    from monitor.statistics.result import Estimate
+
+    return (result.value, result.lower, result.upper) if isinstance(result, Estimate) else ()

@@ -1,0 +1,268 @@
+"""Profiles and references of plain files, on all cores and in memory that does not grow with the rows.
+
+What lives here: the order of passes over a file, threads, the sample that fixes cells, labels from a second file. What
+must not: what a column is (`plain_files`), statistics.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import reduce
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from monitor.engines.plain_files import ASIDE, PlainFile, class_names, open_plain, output_values, with_schema
+from monitor.errors import RecordError
+from monitor.profiles.arrow_values import numbers
+from monitor.profiles.model_profile import (
+    Profile,
+    ProfileBuilder,
+    Reference,
+    complete_reference,
+    draft_reference,
+    profile_inputs,
+    profile_outcomes,
+)
+from monitor.profiles.outcome import OutcomeProfile
+from monitor.records import ModelSchema, Task
+
+# Up to here cells and scales are fixed by all rows of a reference, above by a sample of as many.
+SAMPLE_ROWS = 1_000_000
+# Predictions that meet their labels at once.
+JOIN_ROWS = 1_000_000
+Tick = Callable[[int], None]
+
+
+def _quiet(_: int) -> None:
+    pass
+
+
+def reference_of_file(
+    path: Path,
+    *,
+    labels: Path | None = None,
+    name: str | None = None,
+    task: Task | None = None,
+    sample_rows: int = SAMPLE_ROWS,
+    tick: Tick = _quiet,
+) -> Reference:
+    """The reference of a file's rows, with labels from its column `label` or another file, by `prediction_id`.
+
+    Raises RecordError for a file without rows or that cannot be read.
+    """
+    file = open_plain(path, task=task)
+    truth = None if labels is None else read_labels(labels)
+    schema = file.schema if truth is None else _with_labels(file, truth)
+    file = with_schema(file, replace(schema, model=name or schema.model))
+    sample, ends, rows = _sample(file, sample_rows, tick)
+    if rows <= sample_rows:
+        table = _joined(sample, truth, file.schema) if truth is not None else sample
+        draft = draft_reference(file.schema, table)
+        return complete_reference(draft, profile_inputs(draft, sample), _outcome(draft, table))
+    table = _joined(sample, truth, file.schema) if truth is not None else sample
+    draft = draft_reference(file.schema, table, sampled=True, ends=ends)
+    profile, outcome = profile_of_file(file, draft, truth=truth, tick=tick)
+    return complete_reference(draft, profile, outcome)
+
+
+def profile_of_file(
+    file: PlainFile,
+    reference: Reference,
+    *,
+    truth: pa.Table | None = None,
+    threads: int | None = None,
+    tick: Tick = _quiet,
+) -> tuple[Profile, OutcomeProfile | None]:
+    """Drift and outcome profile of all rows; the latter is None where there are no labels.
+
+    `truth` is what `read_labels` returns. Row groups of a Parquet file are shared among `threads` (all cores).
+    """
+    workers = threads or os.cpu_count() or 1
+    groups = file.metadata.num_row_groups if file.is_parquet else 0
+    if groups >= 2 * workers > 2:
+        shares: list[list[int] | None] = [list(range(first, groups, workers)) for first in range(workers)]
+    else:
+        # Few row groups: Arrow decodes the columns of one on all cores.
+        shares = [None]
+
+    def count(share: list[int] | None) -> tuple[Profile, OutcomeProfile | None]:
+        builder, outcome = ProfileBuilder(reference), None
+        for batch in file.batches(share):
+            builder.add(batch)
+            if truth is None and "label" in batch.schema.names:
+                outcome = _merged(outcome, _outcome(reference, pa.Table.from_batches([batch])))
+            tick(batch.num_rows)
+        return builder.profile(), outcome
+
+    with ThreadPoolExecutor(workers) as pool:
+        parts = list(pool.map(count, shares))
+    profile = reduce(Profile.merge, (part for part, _ in parts))
+    outcome = reduce(_merged, (part for _, part in parts), None)
+    if truth is not None:
+        outcome = _labelled_later(file, reference, truth)
+    return profile, outcome
+
+
+def read_labels(path: Path) -> pa.Table:
+    """`prediction_id`, `label` and, where it is there, `label_time` of a file; the latest label of each prediction.
+
+    Raises RecordError where the file has not both columns.
+    """
+    file = open_plain(path, keeps_outputs=True)
+    known = {target: name for name, target in file.names.items()}
+    for needed in ("prediction_id", "label"):
+        if needed not in known:
+            got = f"columns {', '.join(sorted(file.kinds))}"
+            raise RecordError(f"no column holds the {needed}", where=str(path), expected=f"a column {needed}", got=got)
+    names = [name for name in ("prediction_id", "label", "label_time") if name in known]
+    parts = [pa.Table.from_batches([batch]).select(names) for batch in file.batches()]
+    table = pa.concat_tables(parts, promote_options="permissive") if parts else pa.table({name: [] for name in names})
+    ids = _ids(table.column("prediction_id"))
+    table = table.set_column(0, "prediction_id", ids).filter(pc.is_valid(ids))
+    return _latest(table)
+
+
+def _latest(table: pa.Table) -> pa.Table:
+    rows = pa.table({"row": np.arange(table.num_rows)})
+    keyed = table.append_column("row", rows.column("row"))
+    if "label_time" in table.column_names:
+        keyed = keyed.sort_by([("label_time", "ascending"), ("row", "ascending")])
+        keyed = keyed.set_column(keyed.column_names.index("row"), "row", rows.column("row"))
+    last = keyed.group_by("prediction_id", use_threads=False).aggregate([("row", "max")]).column("row_max")
+    return keyed.take(last).drop_columns(["row"])
+
+
+def _ids(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    return column if pa.types.is_string(column.type) else column.cast(pa.string())
+
+
+def _with_labels(file: PlainFile, truth: pa.Table) -> ModelSchema:
+    """Without probabilities to name the classes, those of labels are classes too."""
+    schema = file.schema
+    if schema.task != "classification" or set(schema.probability_columns) & set(file.names):
+        return schema
+    found = class_names(_one_array(truth.column("label")), schema.classes).unique().drop_null().to_pylist()
+    return replace(schema, classes=tuple(sorted({*schema.classes, *found})))
+
+
+def _one_array(column: pa.ChunkedArray) -> pa.Array:
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.nulls(0, column.type)
+
+
+def _joined(rows: pa.Table, truth: pa.Table, schema: ModelSchema) -> pa.Table:
+    """Rows with the column `label` of the truth; null where it has none."""
+    if "prediction_id" not in rows.column_names:
+        expected = "a column prediction_id, by which labels are found"
+        raise RecordError("rows without ids cannot be labelled", where=f"model {schema.model!r}", expected=expected)
+    plain = rows.drop_columns([name for name in ("label", "label_time") if name in rows.column_names])
+    place = pc.index_in(_one_array(_ids(plain.column("prediction_id"))), _one_array(truth.column("prediction_id")))
+    for name in truth.column_names[1:]:
+        column = _one_array(truth.column(name))
+        column = (output_values(column, schema) if name == "label" else column).take(place)
+        plain = plain.append_column(name, column)
+    return plain
+
+
+def _labelled_later(file: PlainFile, reference: Reference, truth: pa.Table) -> OutcomeProfile | None:
+    """Outcome of predictions that meet their labels by id, a million at a time."""
+    outcome: OutcomeProfile | None = None
+    for rows in _blocks(_outputs_only(file, reference)):
+        outcome = _merged(outcome, _outcome(reference, _joined(rows, truth, reference.schema)))
+    return outcome
+
+
+def _outputs_only(file: PlainFile, reference: Reference) -> PlainFile:
+    needed = {"prediction_id", "prediction", "event_time", *reference.schema.probability_columns}
+    if reference.estimators.losses is not None:
+        needed |= {column.name for column in reference.estimators.losses.columns}
+    return replace(file, names={name: target for name, target in file.names.items() if target in needed})
+
+
+def _blocks(file: PlainFile) -> Iterator[pa.Table]:
+    waiting: list[pa.RecordBatch] = []
+    for batch in file.batches():
+        waiting.append(batch)
+        if sum(part.num_rows for part in waiting) >= JOIN_ROWS:
+            yield _concatenated(waiting)
+            waiting = []
+    if waiting:
+        yield _concatenated(waiting)
+
+
+def _concatenated(batches: list[pa.RecordBatch]) -> pa.Table:
+    tables = [pa.Table.from_batches([batch]) for batch in batches]
+    # Dictionaries differ from batch to batch, and a column of nulls has a type of its own.
+    return pa.concat_tables(tables, promote_options="permissive").unify_dictionaries()
+
+
+def _outcome(reference: Reference, table: pa.Table) -> OutcomeProfile | None:
+    if "label" not in table.column_names or "prediction" not in table.column_names:
+        return None
+    labelled = table.filter(pc.is_valid(table.column("label")))
+    return profile_outcomes(reference, labelled) if labelled.num_rows else None
+
+
+def _merged(a: OutcomeProfile | None, b: OutcomeProfile | None) -> OutcomeProfile | None:
+    return b if a is None else a if b is None else a.merge(b)
+
+
+def _sample(file: PlainFile, limit: int, tick: Tick) -> tuple[pa.Table, dict[str, tuple[float, float]], int]:
+    """At most `limit` rows (those whose number has the smallest hash), the ends of all numbers, and how many rows."""
+    kept: list[pa.Table] = []
+    hashes: list[npt.NDArray[np.uint64]] = []
+    ends: dict[str, tuple[float, float]] = {}
+    threshold, rows, held = np.uint64(2**64 - 1), 0, 0
+    is_large = not file.is_parquet or file.metadata.num_rows > limit
+    for batch in file.batches():
+        own = _hash(np.arange(rows, rows + batch.num_rows, dtype=np.uint64))
+        rows += batch.num_rows
+        tick(batch.num_rows)
+        table = pa.Table.from_batches([batch])
+        if is_large:
+            _widen(ends, batch)
+        if (own > threshold).any():
+            table, own = table.filter(pa.array(own <= threshold)), own[own <= threshold]
+        kept.append(table)
+        hashes.append(own)
+        held += own.size
+        if held > limit + limit // 4:
+            threshold = _prune(kept, hashes, limit)
+            held = limit
+    if held > limit:
+        _prune(kept, hashes, limit)
+    if not kept:
+        raise RecordError("no rows in the file", where=str(file.path), expected="at least one")
+    return pa.concat_tables(kept, promote_options="permissive").unify_dictionaries(), ends, rows
+
+
+def _prune(kept: list[pa.Table], hashes: list[npt.NDArray[np.uint64]], limit: int) -> np.uint64:
+    every = np.concatenate(hashes)
+    threshold = np.partition(every, limit - 1)[limit - 1]
+    table = pa.concat_tables(kept, promote_options="permissive").filter(pa.array(every <= threshold))
+    kept[:] = [table.unify_dictionaries().combine_chunks()]
+    hashes[:] = [every[every <= threshold]]
+    return np.uint64(threshold)
+
+
+def _hash(number: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """SplitMix64's finalizer (Steele, Lea, Flood 2014): a bijection, so no two rows have one hash."""
+    z = number + np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray(z ^ (z >> np.uint64(31)), dtype=np.uint64)
+
+
+def _widen(ends: dict[str, tuple[float, float]], batch: pa.RecordBatch) -> None:
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        found = None if name in ASIDE else numbers(column)
+        values = np.empty(0) if found is None else found[0][np.isfinite(found[0])]
+        if values.size:
+            low, high = ends.get(name, (np.inf, -np.inf))
+            ends[name] = min(low, float(values.min())), max(high, float(values.max()))

@@ -1,0 +1,342 @@
+"""Plain files of rows, a model's or anybody's, as batches in the names and types that profiles know.
+
+What lives here: what each column of a file is without a configuration to say it, and batches of any kind of file. What
+must not: profiles, threads, statistics.
+
+Every column is a feature but: `prediction` and `label`; `p_<class>` where there are two or more that sum to 1; and the
+columns of a prediction record that say whose, when and how long (`prediction_id`, `version`, `event_time`, …).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from monitor.errors import RecordError
+from monitor.log.conversion import Chunk, Wanted
+from monitor.log.files import read_parts
+from monitor.log.json_rows import Row, chunk_of
+from monitor.log.roles import check_names
+from monitor.log.values import booleans, parsed_numbers
+from monitor.profiles.arrow_values import ColumnKind, column_kind
+from monitor.profiles.columns import as_floats
+from monitor.profiles.model_profile import Reference
+from monitor.records import EMBEDDING, FEATURE_PREFIX, PROBABILITY_PREFIX, ModelSchema, Task
+
+# Rows of one batch: with 25 columns about 13 MB.
+BATCH_ROWS = 1 << 16
+MAXIMUM_CLASSES = 1_000
+ASIDE = frozenset({"prediction_id", "version", "event_time", "label_time", "latency_seconds", "request_id", EMBEDDING})
+_NOWHERE = frozenset({"model", "source"})
+_OUTPUTS = ("prediction", "label")
+_SUM_TOLERANCE = 1e-3
+_WANTED: Mapping[ColumnKind, Wanted] = {"numeric": "number", "boolean": "flag", "categorical": "text"}
+_TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?([Zz]|[-+][0-9]{2}:?[0-9]{2})?)?$"
+
+
+@dataclass(frozen=True)
+class PlainFile:
+    """A file and what its columns are: the name and kind that profiles know, by the file's own names."""
+
+    path: Path
+    schema: ModelSchema
+    names: Mapping[str, str]
+    kinds: Mapping[str, ColumnKind | None]
+    is_text: bool
+    # Whether the model's output and label are left as they are: what they mean is another file's to say.
+    keeps_outputs: bool = False
+
+    @property
+    def is_parquet(self) -> bool:
+        """Whether row groups can be read apart from each other."""
+        return _is_parquet(self.path)
+
+    @cached_property
+    def metadata(self) -> pq.FileMetaData:
+        """What a Parquet file says of itself."""
+        return pq.read_metadata(self.path)
+
+    def batches(self, groups: Sequence[int] | None = None) -> Iterator[pa.RecordBatch]:
+        """All rows, or those of some row groups of a Parquet file, in the file's order."""
+        if self.is_parquet:
+            for batch in _parquet_batches(self, groups):
+                yield self._named(batch)
+            return
+        for columns, rows in _chunks(self.path, self.schema, self._wanted):
+            yield self._named(_together(columns, rows))
+
+    def _wanted(self, name: str) -> Wanted | None:
+        kind = self.kinds.get(name)
+        return "name" if name in _OUTPUTS else _WANTED.get(kind) if kind else None
+
+    def _named(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        columns: dict[str, pa.Array] = {}
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            if name in self.names and (values := self._values(name, column)) is not None:
+                columns[self.names[name]] = values
+        return _together(columns, batch.num_rows)
+
+    def _values(self, name: str, column: pa.Array) -> pa.Array | None:
+        is_output = name in _OUTPUTS and not self.keeps_outputs
+        if is_output and self.schema.task == "regression" and self.kinds.get(name) == "categorical":
+            # Text of which there are too many kinds for classes: profiled as categories, judged by nobody.
+            return column if name == "prediction" else None
+        if is_output:
+            return output_values(column, self.schema)
+        return column if _has_types(self.path) else _of_text(column, self.kinds.get(name), self.is_text)
+
+
+def open_plain(
+    path: Path, reference: Reference | None = None, task: Task | None = None, *, keeps_outputs: bool = False
+) -> PlainFile:
+    """A file and what its columns are: by the reference where there is one, else by its first rows.
+
+    Raises RecordError where it cannot be read, has no columns, or two of them would have one name.
+    """
+    columns, is_text = _first_columns(path)
+    check_names(list(columns), str(path))
+    if not columns:
+        raise RecordError("no rows in the file", where=str(path), expected="a table with named columns")
+    kinds = {name: _kind(column, is_text, _has_types(path)) for name, column in columns.items()}
+    if reference is not None:
+        schema = reference.schema
+    else:
+        schema = ModelSchema("", "regression") if keeps_outputs else _schema(path, columns, kinds, task)
+    names = _profiled_names(list(columns), schema, str(path))
+    if reference is not None:
+        known = {spec.name: spec.kind for spec in reference.columns}
+        # What the reference took text for, it is.
+        kinds |= {
+            name: known[target]
+            for name, target in names.items()
+            if target in known and (is_text or (kinds[name] == "categorical" and known[target] == "timestamp"))
+            if is_text or not _has_types(path)
+        }
+    return PlainFile(path, schema, names, kinds, is_text, keeps_outputs)
+
+
+def differing_kinds(file: PlainFile, reference: Reference) -> dict[str, tuple[ColumnKind, ColumnKind | None]]:
+    """Columns whose kind is not the reference's, with both, by the name that profiles know."""
+    found = {target: file.kinds.get(name) for name, target in file.names.items()}
+    numeric = {"numeric", "boolean"}
+    return {
+        spec.name: (spec.kind, found[spec.name])
+        for spec in reference.columns
+        if spec.name in found
+        and spec.name not in _OUTPUTS
+        and found[spec.name] != spec.kind
+        and not {spec.kind, found[spec.name]} <= numeric
+    }
+
+
+def appeared_columns(file: PlainFile, reference: Reference) -> dict[str, ColumnKind | None]:
+    """Features that the reference lacks, with their kinds, by the name that profiles know."""
+    known = {spec.name for spec in reference.columns}
+    found = {target: file.kinds.get(name) for name, target in file.names.items()}
+    return {name: kind for name, kind in found.items() if name.startswith(FEATURE_PREFIX) and name not in known}
+
+
+def _has_types(path: Path) -> bool:
+    """Whether text in a file is text; CSV has nothing else, and JSON has no times."""
+    return path.suffix.lower() in (".parquet", ".pq", ".arrow", ".feather", ".ipc")
+
+
+def _kind(column: pa.Array, is_text: bool, has_types: bool) -> ColumnKind | None:
+    kind = column_kind(column.type)
+    if is_text or (kind == "categorical" and not has_types and pa.types.is_string(column.type)):
+        told = _text_kind(column)
+        return told if is_text or told == "timestamp" else kind
+    return kind
+
+
+def _is_parquet(path: Path) -> bool:
+    return path.suffix.lower() in (".parquet", ".pq")
+
+
+def _first_columns(path: Path) -> tuple[dict[str, pa.Array], bool]:
+    """Columns with the first rows of a file, and whether everything in it is text."""
+    if _is_parquet(path):
+        try:
+            with pq.ParquetFile(path) as file:
+                empty = pa.RecordBatch.from_pylist([], schema=file.schema_arrow)
+                batch = next(file.iter_batches(batch_size=1_000), empty)
+        except (OSError, pa.ArrowException) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise RecordError("the file cannot be read", where=str(path), got=reason.split("\n")[0][:200]) from error
+        return dict(zip(batch.schema.names, batch.columns, strict=True)), False
+    for chunk in _raw_chunks(path, ModelSchema("", "regression"), lambda _: None):
+        return dict(chunk.columns), chunk.textual
+    return {}, False
+
+
+def _schema(
+    path: Path, columns: Mapping[str, pa.Array], kinds: Mapping[str, ColumnKind | None], task: Task | None
+) -> ModelSchema:
+    name = path.name.split(".")[0]
+    probabilities = [column for column in columns if column.startswith(PROBABILITY_PREFIX)]
+    if task != "regression" and len(probabilities) > 1 and _sum_to_one([columns[column] for column in probabilities]):
+        return ModelSchema(
+            name, "classification", tuple(column.removeprefix(PROBABILITY_PREFIX) for column in probabilities)
+        )
+    outputs = [column for column in _OUTPUTS if column in columns]
+    is_class = any(kinds[column] in ("categorical", "boolean") for column in outputs)
+    if outputs and (task == "classification" or (task is None and is_class)):
+        classes = _classes(path, outputs)
+        if len(classes) == 1:
+            # A stretch of one class: the other one has only not been seen.
+            classes = (*classes, f"not {classes[0]}")
+        if 2 <= len(classes) <= MAXIMUM_CLASSES:
+            return ModelSchema(name, "classification", classes)
+        if task == "classification":
+            expected = f"2 to {MAXIMUM_CLASSES} classes in {' and '.join(outputs)}"
+            raise RecordError("not a classification", where=str(path), expected=expected, got=str(len(classes)))
+    return ModelSchema(name, "regression")
+
+
+def _sum_to_one(columns: Sequence[pa.Array]) -> bool:
+    floats = [
+        as_floats(_of_text(column, "numeric") if pa.types.is_string(column.type) else column) for column in columns
+    ]
+    total = np.sum(floats, axis=0)
+    total = total[np.isfinite(total)]
+    return bool(total.size) and bool((np.abs(total - 1) < _SUM_TOLERANCE).all())
+
+
+def _classes(path: Path, outputs: Sequence[str]) -> tuple[str, ...]:
+    found: set[str] = set()
+    if _is_parquet(path):
+        with pq.ParquetFile(path) as file:
+            for batch in file.iter_batches(columns=list(outputs)):
+                found |= _texts(batch.columns)
+    else:
+        for columns, _ in _chunks(path, ModelSchema("", "regression"), lambda _: "name"):
+            found |= _texts([columns[name] for name in outputs if name in columns])
+    return tuple(sorted(found))
+
+
+def _texts(columns: Sequence[pa.Array]) -> set[str]:
+    return {text for column in columns for text in pc.unique(class_names(column, ())).to_pylist() if text is not None}
+
+
+def _profiled_names(columns: Sequence[str], schema: ModelSchema, where: str) -> dict[str, str]:
+    names: dict[str, str] = {}
+    for name in columns:
+        if name in _NOWHERE:
+            continue
+        own = name in ASIDE or name in _OUTPUTS or name in schema.probability_columns or name.startswith(FEATURE_PREFIX)
+        target = name if own else FEATURE_PREFIX + name
+        if target in names.values():
+            raise RecordError(f"two columns hold the feature {target.removeprefix(FEATURE_PREFIX)}", where=where)
+        names[name] = target
+    return names
+
+
+def _parquet_batches(file: PlainFile, groups: Sequence[int] | None) -> Iterator[pa.RecordBatch]:
+    wanted = set(file.names)
+    with pq.ParquetFile(file.path, memory_map=True, pre_buffer=False) as plain:
+        arrow = plain.schema_arrow
+        leaves = {name for name in wanted if not pa.types.is_nested(arrow.field(name).type)}
+        text = [name for name in leaves if pa.types.is_string(arrow.field(name).type) and name != "prediction_id"]
+    # As dictionaries text is decoded four times as fast, and counted without being looked at.
+    with pq.ParquetFile(file.path, memory_map=True, pre_buffer=False, read_dictionary=text) as opened:
+        chosen = list(range(opened.num_row_groups)) if groups is None else list(groups)
+        columns = [name for name in arrow.names if name in wanted]
+        yield from opened.iter_batches(BATCH_ROWS, row_groups=chosen, columns=columns, use_threads=groups is None)
+
+
+def _raw_chunks(path: Path, schema: ModelSchema, wanted: object) -> Iterator[Chunk]:
+    for part in read_parts(path):
+        if isinstance(part, Chunk):
+            yield part
+            continue
+        rows = [row for row in part if isinstance(row, Row)]
+        if rows:
+            yield chunk_of(rows, schema, wanted)  # type: ignore[arg-type]
+
+
+def _chunks(path: Path, schema: ModelSchema, wanted: object) -> Iterator[tuple[dict[str, pa.Array], int]]:
+    """Columns of each chunk; one that came before and is not in this one is null throughout."""
+    seen: dict[str, None] = {}
+    for chunk in _raw_chunks(path, schema, wanted):
+        seen |= dict.fromkeys(chunk.columns)
+        columns = {name: chunk.columns[name] if name in chunk.columns else pa.nulls(chunk.rows) for name in seen}
+        yield columns, chunk.rows
+
+
+def _together(columns: Mapping[str, pa.Array], rows: int) -> pa.RecordBatch:
+    if not columns:
+        # A batch without columns would forget how many rows it has.
+        return pa.RecordBatch.from_arrays([pa.nulls(rows)], names=[""])
+    return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
+
+
+def _text_kind(column: pa.Array) -> ColumnKind:
+    """What the text of a column says: numbers or times if all of it does, else truth values or categories."""
+    words = column.drop_null()
+    if len(words) == 0:
+        return "categorical"
+    if parsed_numbers(words).null_count == 0:
+        return "numeric"
+    if booleans(words).null_count == 0:
+        return "boolean"
+    return "timestamp" if pc.all(pc.match_substring_regex(words, _TIME)).as_py() else "categorical"
+
+
+def _of_text(column: pa.Array, kind: ColumnKind | None, is_text: bool = True) -> pa.Array:
+    """Text in the type of its kind; what does not fit is null."""
+    if not pa.types.is_string(column.type) or not (is_text or kind == "timestamp"):
+        return column
+    if kind == "numeric":
+        return parsed_numbers(column)
+    if kind == "boolean":
+        return booleans(column)
+    if kind != "timestamp":
+        return column
+    formed = pc.if_else(pc.match_substring_regex(column, _TIME), pc.ascii_upper(column), None)
+    # Times without an offset are taken as UTC: only their distances matter to a distribution.
+    has_offset = pc.match_substring_regex(formed, r"(Z|:[0-9.]+[-+][0-9]{2}:?[0-9]{2})$")
+    try:
+        aware = pc.if_else(has_offset, formed, None).cast(pa.timestamp("us", "UTC"))
+        naive = pc.if_else(has_offset, None, formed).cast(pa.timestamp("us"))
+        return pc.coalesce(aware, naive.cast(pa.timestamp("us", "UTC")))
+    except pa.ArrowInvalid:
+        return pa.nulls(len(column), pa.timestamp("us", "UTC"))
+
+
+def output_values(column: pa.Array, schema: ModelSchema) -> pa.Array:
+    """Predictions or labels in the type of a model's output: class names, or float64 with nulls."""
+    if schema.task == "classification":
+        return class_names(column, schema.classes)
+    words = pa.types.is_string(column.type)
+    return pa.array(as_floats(parsed_numbers(column) if words else column), pa.float64(), from_pandas=True)
+
+
+def class_names(column: pa.Array, classes: tuple[str, ...]) -> pa.Array:
+    """Class names as text; 1.0 is the class 1, and a number that no class is called by is its place among them."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if pa.types.is_floating(column.type):
+        values = as_floats(column)
+        whole = np.isfinite(values) & (values == np.floor(np.where(np.isfinite(values), values, 0.5)))
+        column = pa.array(np.where(whole, values, 0).astype(np.int64), mask=~whole)
+    try:
+        text = column.cast(pa.string())
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        return pa.nulls(len(column), pa.string())
+    if not classes or any(name.isdecimal() for name in classes):
+        return text
+    place = pc.if_else(pc.match_substring_regex(text, "^[0-9]{1,6}$"), text, None).cast(pa.int32())
+    inside = pc.if_else(pc.less(place, len(classes)), place, None)
+    return pc.coalesce(pa.array(classes, pa.string()).take(inside), text)
+
+
+def with_schema(file: PlainFile, schema: ModelSchema) -> PlainFile:
+    """The same file as another model's, such as one with more classes."""
+    return replace(file, schema=schema, names=_profiled_names(list(file.kinds), schema, str(file.path)))

@@ -1,0 +1,216 @@
+"""Files become references and profiles: the same from every kind of file, however cut and on however many cores."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from sklearn.metrics import accuracy_score, log_loss
+
+from monitor.engines.file_profiles import profile_of_file, read_labels, reference_of_file
+from monitor.engines.plain_files import appeared_columns, differing_kinds, open_plain
+from monitor.errors import RecordError
+from monitor.profiles.categorical import CategoricalProfile
+from monitor.profiles.model_profile import Profile, Reference, build_reference, profile_inputs
+from monitor.profiles.numeric import NumericProfile
+from monitor.statistics import summary
+from monitor.statistics.result import Estimate
+from tests.engines.plain_samples import CLASSES, FORMATS, plain_table, save
+
+
+def counts(profile: Profile) -> dict[str, object]:
+    """Every integer of a profile."""
+    found: dict[str, object] = {"rows": profile.rows}
+    for name, column in profile.columns.items():
+        if isinstance(column, NumericProfile):
+            parts = (column.cells, column.counts, column.below, column.equal)
+            found[name] = [part.tolist() for part in parts] + [column.null, column.nan, column.minimum, column.maximum]
+        else:
+            assert isinstance(column, CategoricalProfile)
+            found[name] = (column.categories, column.counts.tolist(), column.other, column.null, dict(column.new))
+    return found
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    return reference_of_file(save(plain_table(3_000, 0), tmp_path_factory.mktemp("r") / "reference.parquet"))
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_every_kind_of_file_says_the_same(tmp_path: Path, reference: Reference, ending: str) -> None:
+    file = open_plain(save(plain_table(2_000, 1, 0.3), tmp_path / f"current.{ending}"), reference)
+    profile, outcome = profile_of_file(file, reference)
+    table = plain_table(2_000, 1, 0.3)
+    own = {"prediction", "label", *(f"p_{name}" for name in CLASSES)}
+    renamed = table.rename_columns([name if name in own else f"f_{name}" for name in table.column_names])
+    assert counts(profile) == counts(profile_inputs(reference, renamed))
+    assert outcome is not None
+    values = summary.outcome_statistics(reference, outcome)
+    p = np.stack([table.column(f"p_{name}").to_numpy() for name in CLASSES], axis=1)
+    truth = table.column("label").to_pylist()
+    for name, exact in (
+        ("accuracy", accuracy_score(truth, table.column("prediction").to_pylist())),
+        ("cross_entropy", log_loss(truth, p, labels=list(CLASSES))),
+    ):
+        found = values[name]
+        assert isinstance(found, Estimate)
+        assert found.value == pytest.approx(exact, rel=1e-9)
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_a_reference_is_the_same_from_every_kind_of_file(tmp_path: Path, ending: str) -> None:
+    table = plain_table(1_000, 0)
+    built = reference_of_file(save(table, tmp_path / f"rows.{ending}"))
+    plain = reference_of_file(save(table, tmp_path / "rows.parquet"))
+    assert built.identity == plain.identity
+    assert {spec.name: spec.kind for spec in built.columns} == {
+        **dict.fromkeys(("f_age", "f_income", "f_clicks", "p_cat", "p_dog", "p_owl"), "numeric"),
+        **{"f_city": "categorical", "f_member": "boolean", "f_seen": "timestamp", "prediction": "categorical"},
+        **{"entropy": "numeric", "confidence": "numeric"},
+    }
+
+
+def test_row_groups_and_threads_do_not_matter(tmp_path: Path, reference: Reference) -> None:
+    table, found = plain_table(5_000, 2), []
+    for size in (100, 5_000):
+        file = open_plain(save(table, tmp_path / f"rows{size}.parquet", size), reference)
+        for threads in (1, 3):
+            profile, outcome = profile_of_file(file, reference, threads=threads)
+            assert outcome is not None
+            found.append((counts(profile), outcome.rows))
+    assert all(item == found[0] for item in found)
+
+
+def test_a_plain_table_without_ids_or_outputs_is_all_features(tmp_path: Path) -> None:
+    path = save(plain_table(500, 0, outputs=False), tmp_path / "plain.csv")
+    reference = reference_of_file(path)
+    assert [spec.name for spec in reference.columns] == [
+        "f_age",
+        "f_income",
+        "f_clicks",
+        "f_city",
+        "f_member",
+        "f_seen",
+    ]
+    profile, outcome = profile_of_file(open_plain(path, reference), reference)
+    assert (profile.rows, outcome) == (500, None)
+
+
+def test_a_large_reference_is_fixed_by_a_sample_and_counts_every_row(tmp_path: Path) -> None:
+    table = plain_table(6_000, 0, outputs=False)
+    path = save(table, tmp_path / "rows.parquet", 700)
+    sampled = reference_of_file(path, sample_rows=1_000)
+    assert (sampled.sampled_rows, sampled.profile.rows) == (1_000, 6_000)
+    again = reference_of_file(path, sample_rows=1_000)
+    assert again.identity == sampled.identity
+    exact = reference_of_file(path)
+    assert exact.sampled_rows is None
+    income = {spec.name: spec for spec in sampled.columns}["f_income"].standardisation
+    assert income is not None
+    values = table.column("income").to_numpy()
+    # The outermost values are of all rows; the median is the sample's.
+    assert (income.marks[0], income.marks[-1]) == (values.min(), values.max())
+    assert income.centre == pytest.approx(np.median(values), rel=0.1)
+    assert income.centre != np.median(values)
+
+
+def test_labels_of_another_file_are_found_by_id_and_the_latest_counts(tmp_path: Path, reference: Reference) -> None:
+    table = plain_table(1_000, 3)
+    path = save(table.drop_columns(["label"]), tmp_path / "current.parquet")
+    rng = np.random.default_rng(0)
+    order = rng.permutation(900)
+    ids, truth = table.column("prediction_id").to_numpy(False)[order], table.column("label").to_numpy(False)[order]
+    wrong = np.array(["cat"] * 100)
+    labels = pa.table(
+        {
+            "prediction_id": np.concatenate((ids, ids[:100], ["nobody"])),
+            "label": np.concatenate((truth, wrong, ["owl"])),
+            "label_time": np.concatenate((np.full(900, 2), np.full(100, 1), [3])),
+        }
+    )
+    for ending in ("csv", "parquet"):
+        found = read_labels(save(labels, tmp_path / f"labels.{ending}"))
+        _, outcome = profile_of_file(open_plain(path, reference), reference, truth=found)
+        assert outcome is not None
+        accuracy = summary.outcome_statistics(reference, outcome)["accuracy"]
+        assert isinstance(accuracy, Estimate)
+        predicted = table.column("prediction").to_numpy(False)[order]
+        assert (accuracy.n, accuracy.value) == (900, (predicted == truth).mean())
+
+
+def test_labels_may_be_class_numbers_and_a_regressions_numbers_text(tmp_path: Path, reference: Reference) -> None:
+    table = plain_table(300, 3)
+    index = [CLASSES.index(name) for name in table.column("label").to_pylist()]
+    file = tmp_path / "labels.csv"
+    rows = zip(table.column("prediction_id").to_pylist(), index, strict=True)
+    file.write_text("prediction_id,label\n" + "".join(f"{key},{value}\n" for key, value in rows))
+    path = save(table.drop_columns(["label"]), tmp_path / "current.parquet")
+    _, outcome = profile_of_file(open_plain(path, reference), reference, truth=read_labels(file))
+    assert outcome is not None
+    assert (outcome.rows, outcome.unusable) == (300, 0)
+    numbers = tmp_path / "numbers.csv"
+    numbers.write_text("x,prediction,label\n" + "".join(f"{i},{i},{i + 1}\n" for i in range(50)))
+    regression = reference_of_file(numbers)
+    assert regression.schema.task == "regression"
+    assert summary.reference_values(regression)["mean_squared_error"] == 1.0
+
+
+def test_columns_that_vanish_appear_or_change_their_kind_stop_nothing(tmp_path: Path, reference: Reference) -> None:
+    table = plain_table(400, 4).drop_columns(["age", "clicks"])
+    table = table.append_column("clicks", pa.array(["many"] * 400)).append_column("shoe", pa.array(range(400)))
+    file = open_plain(save(table, tmp_path / "current.parquet"), reference)
+    profile, _ = profile_of_file(file, reference)
+    assert {"f_age", "f_clicks"} & set(profile.columns) == set()
+    assert len(profile.columns) == len(reference.columns) - 2
+    assert differing_kinds(file, reference) == {"f_clicks": ("numeric", "categorical")}
+    assert appeared_columns(file, reference) == {"f_shoe": "numeric"}
+
+
+def test_empty_and_broken_columns_stop_nothing(tmp_path: Path) -> None:
+    odd = {
+        "null": pa.nulls(50),
+        "nan": np.full(50, np.nan),
+        "infinite": np.full(50, np.inf),
+        "one": np.ones(50),
+        "empty_text": pa.array([""] * 50),
+        "lists": pa.array([[1]] * 50),
+        "bytes": pa.array([b"\xff"] * 50),
+    }
+    path = save(pa.table(odd), tmp_path / "odd.parquet")
+    reference = reference_of_file(path)
+    profile, _ = profile_of_file(open_plain(path, reference), reference)
+    assert set(profile.columns) == {"f_null", "f_nan", "f_infinite", "f_one", "f_empty_text"}
+    for results in summary.column_statistics(reference, profile).values():
+        assert all(not isinstance(item, Estimate) or np.isfinite(item.value) for item in results.values())
+
+
+@pytest.mark.parametrize("name", ["rows.parquet", "rows.csv", "rows.xlsx", "gone.parquet"])
+def test_files_that_are_none_are_named(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if name != "gone.parquet":
+        path.write_bytes(b"" if name == "rows.csv" else b"nonsense")
+    with pytest.raises(RecordError, match=name):
+        reference_of_file(path)
+
+
+def test_a_file_without_rows_is_no_reference(tmp_path: Path) -> None:
+    for ending in ("parquet", "csv"):
+        path = save(plain_table(0, 0, outputs=False), tmp_path / f"rows.{ending}")
+        with pytest.raises(RecordError, match=r"no rows|needs rows"):
+            reference_of_file(path)
+
+
+def test_two_columns_of_one_feature_are_refused(tmp_path: Path) -> None:
+    path = save(pa.table({"age": [1.0], "f_age": [2.0]}), tmp_path / "rows.parquet")
+    with pytest.raises(RecordError, match="two columns hold the feature age"):
+        open_plain(path)
+
+
+def test_the_reference_of_a_file_is_that_of_its_table(tmp_path: Path) -> None:
+    table = plain_table(800, 5)
+    built = reference_of_file(save(table, tmp_path / "m.parquet"))
+    own = {"prediction", "label", "prediction_id", "event_time", *built.schema.probability_columns}
+    renamed = table.rename_columns([name if name in own else f"f_{name}" for name in table.column_names])
+    assert build_reference(built.schema, renamed).identity == built.identity
