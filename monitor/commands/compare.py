@@ -5,6 +5,7 @@ What lives here: options, the table, the order of the work. What must not: stati
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(add_completion=False)
 
+# From here on a line has room for the reason of a verdict.
+_WIDE = 130
 _SHOWN = (
     ("PSI", "population_stability_index"),
     ("KS", "kolmogorov_smirnov_statistic"),
@@ -105,8 +108,7 @@ def _comparison(reference: Reference, path: Path, labels: Path | None, tick: Tic
 
 def _print(comparison: Comparison, reference: str, current: str) -> None:
     title = f"{current} ({comparison.current_rows:,} rows) against {reference} ({comparison.reference_rows:,} rows)"
-    head = ("column", "kind", "verdict", *(label for label, _ in _SHOWN), "why")
-    print_table(title, head, [_row(column) for column in comparison.columns])
+    _print_columns(title, comparison.columns)
     rows = [
         [name, *values, comparison.reference_performance.get(name)]
         for name, result in comparison.performance.items()
@@ -119,15 +121,40 @@ def _print(comparison: Comparison, reference: str, current: str) -> None:
         console(error=True).print(text)
 
 
-def _row(column: ColumnComparison) -> list[object]:
-    values = [_cell(column.statistics.get(key)) for _, key in _SHOWN]
-    return [column.name, column.kind, column.verdict.state, *values, column.verdict.reason]
+def _print_columns(title: str, columns: Sequence[ColumnComparison]) -> None:
+    """The columns as a table that keeps its numbers whole; where there is no room for reasons, they stand below."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    to = console()
+    if not to.is_terminal:
+        # A pipe or a file has no edge.
+        to.width = max(to.width, 2 * _WIDE)
+    has_room = to.width >= _WIDE
+    table = Table(title=Text(title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("column", overflow="fold")
+    for head in ("kind", "verdict"):
+        table.add_column(head, no_wrap=True)
+    for head, _ in _SHOWN:
+        table.add_column(head, justify="right", no_wrap=True)
+    if has_room:
+        table.add_column("why", overflow="fold")
+    for column in columns:
+        numbers = [_cell(column.statistics.get(key)) for _, key in _SHOWN]
+        cells = [column.name, column.kind, column.verdict.state, *numbers]
+        table.add_row(*map(Text, [*cells, column.verdict.reason] if has_room else cells))
+    to.print(table)
+    if not has_room:
+        for column in columns:
+            if column.verdict.reason:
+                to.print(Text(f"{column.name}: {column.verdict.reason}"))
 
 
 def _cell(result: Result | None) -> str:
     from monitor.statistics.result import Estimate
 
-    return f"{result.value:.3g}" if isinstance(result, Estimate) else ""
+    return f"{result.value:.3g}" if isinstance(result, Estimate) else "–"
 
 
 def _interval(result: Result) -> tuple[float | None, ...]:
