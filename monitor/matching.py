@@ -3,9 +3,10 @@
 What lives here: the two directions of the search and what it yields. What must not: panes, profiles, windows.
 
 A label looks for its prediction when it comes; a prediction looks for its label when it comes. Whatever is found goes
-to the `matched` table once more with what the outcome needs (label, event time, output), so that an outcome is rebuilt
-from one day's partition. Repeats among matched rows are harmless, panes take one winner per id: a run that was killed
-is simply done again, with whatever has come meanwhile.
+to the `matched` table once more with what the outcome needs (label, event time, output; of a regression the features
+too, from which its losses are estimated), so that an outcome is rebuilt from one day's partition. Repeats among matched
+rows are harmless, panes take one winner per id: a run that was killed is simply done again, with whatever has come
+meanwhile.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import pyarrow.compute as pc
 from monitor.engines.local import event_times, find
 from monitor.label_join import LabelSettings
 from monitor.log.tables import SEQUENCE, ModelLog
-from monitor.records import PROBABILITY_PREFIX
+from monitor.records import FEATURE_PREFIX, PROBABILITY_PREFIX
 from monitor.windows import MICROSECONDS, pane_start
 
 # Labels and predictions are looked up this many at a time: bounds memory, and amortises reading the id column.
@@ -137,13 +138,16 @@ def _ids(rows: pa.Table) -> pa.Array:
 
 def _outputs(log: ModelLog) -> list[str]:
     schema = log.schema("predictions")
-    names = schema.names if schema is not None else []
+    if schema is None:
+        return ["prediction_id", "version", "event_time", "prediction"]
+    is_regression = "prediction" in schema.names and pa.types.is_floating(schema.field("prediction").type)
+    needed = FEATURE_PREFIX if is_regression else PROBABILITY_PREFIX
     return [
         "prediction_id",
         "version",
         "event_time",
         "prediction",
-        *(name for name in names if name.startswith(PROBABILITY_PREFIX)),
+        *(name for name in schema.names if name.startswith(needed)),
     ]
 
 

@@ -19,7 +19,7 @@ from monitor.log.spool import SpoolWriter
 from monitor.log.tables import ModelLog
 from monitor.matching import match_labels
 from monitor.profiles.codec import save_reference
-from monitor.profiles.model_profile import build_reference
+from monitor.profiles.model_profile import build_reference, profile_outcomes
 from monitor.records import ModelSchema
 from monitor.references import ReferenceStore
 from monitor.settings import ModelSettings
@@ -299,6 +299,52 @@ def test_a_regression_model_gets_the_squared_error_that_scikit_learn_computes(ma
     predicted = batch.column("prediction").to_numpy()
     assert value(rolling, "mean_squared_error") == pytest.approx(mean_squared_error(truth, predicted), rel=1e-12)
     assert value(rolling, "mean_absolute_error") == pytest.approx(np.abs(truth - predicted).mean(), rel=1e-12)
+
+
+def test_the_estimates_of_a_window_are_held_against_its_labelled_rows(make: Make) -> None:
+    bench = make()
+    batch = predictions(IDS, start=START)
+    bench.send(batch, labels(IDS[:60], list(truth_for(IDS[:60]).values())))
+    [rolling] = bench.run(START + 2 * HOUR).rolling
+    reference = bench.cycle.references.any()
+    assert reference is not None
+    outcome = profile_outcomes(
+        reference,
+        pa.Table.from_batches([batch.slice(0, 60)]).append_column("label", pa.array(truth_for(IDS[:60]).values())),
+    )
+    assert outcome.reconciled is not None
+    assert outcome.reconciled.estimated.rows == 60
+    expected_error = float(outcome.reconciled.estimated.hits.sum()) / 60 - value(rolling, "accuracy")  # type: ignore[union-attr]
+    assert value(rolling, "estimated_accuracy_error") == pytest.approx(expected_error, abs=1e-12)
+    assert rolling.values["estimated_accuracy"].n == 100
+
+
+def test_the_losses_of_a_regression_are_estimated_from_the_features_that_came_with_it(make: Make) -> None:
+    bench = make(ModelSchema("pets", "regression"))
+    schema = ModelSchema("pets", "regression")
+    rows = pa.Table.from_batches([predictions([f"r{i}" for i in range(2_000)], model=schema, seed=98)])
+    noise = np.random.default_rng(5)
+
+    def labelled(table: pa.Table | pa.RecordBatch) -> np.ndarray:
+        in_rome = np.array(table.column("f_city").to_pylist()) == "Rome"
+        error = noise.normal(0, 1, table.num_rows) * np.where(in_rome, 5.0, 1.0)
+        return table.column("prediction").to_numpy() + error
+
+    table = rows.append_column("label", pa.array(labelled(rows)))
+    save_reference(build_reference(schema, table), bench.root / "reference.trueup")
+    batch = predictions(IDS, model=schema, start=START)
+    truth = labelled(batch)
+    bench.send(batch, labels(IDS, truth.tolist(), model=schema))
+    [rolling] = bench.run(START + 2 * HOUR).rolling
+    estimated, error = (
+        value(rolling, "estimated_mean_absolute_error"),
+        rolling.values["estimated_mean_absolute_error_error"],
+    )
+    assert isinstance(error, Estimate)
+    assert error.n == 100
+    assert error.value == pytest.approx(estimated - value(rolling, "mean_absolute_error"), abs=1e-9)
+    in_rome = np.array(batch.column("f_city").to_pylist()) == "Rome"
+    assert estimated == pytest.approx((2 / np.pi) ** 0.5 * np.where(in_rome, 5.0, 1.0).mean(), rel=0.15)
 
 
 def test_a_failed_cycle_consumes_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from monitor.log.tables import BOOKKEEPING, SEQUENCE, LogFile, ModelLog, TableName
-from monitor.records import PROBABILITY_PREFIX
+from monitor.records import FEATURE_PREFIX, PROBABILITY_PREFIX
 from monitor.windows import MICROSECONDS
 
 # Rows read at once when panes are rebuilt; a pane larger than this is still read whole.
@@ -124,8 +124,8 @@ def unique_predictions(rows: pa.Table, superseded: dict[str, int] | None = None)
 def unique_outcomes(rows: pa.Table, superseded: dict[str, int] | None = None) -> pa.Table:
     """One row per prediction id of matched rows: the winning prediction with its newest label.
 
-    The prediction is chosen as `unique_predictions` does (event time, hash of output), then the label with the largest
-    (label_time, hash of label).
+    The prediction is chosen as `unique_predictions` does (event time, hash of output, hash of what else there is), then
+    the label with the largest (label_time, hash of label).
     """
     rows = drop_superseded(rows, superseded)
     split = split_repeats(rows)
@@ -133,9 +133,15 @@ def unique_outcomes(rows: pa.Table, superseded: dict[str, int] | None = None) ->
         return rows
     codes, positions = split
     subset = rows.take(pa.array(positions))
-    predictions = zip(event_times(subset).tolist(), content_hashes(subset, _output_columns(subset)), strict=True)
+    inputs = [name for name in rows.column_names if name.startswith(FEATURE_PREFIX)]
+    predictions = zip(
+        event_times(subset).tolist(),
+        content_hashes(subset, _output_columns(subset)),
+        content_hashes(subset, inputs) if inputs else [b""] * subset.num_rows,
+        strict=True,
+    )
     labels = zip(event_times(subset, "label_time").tolist(), content_hashes(subset, ["label"]), strict=True)
-    best: dict[int, tuple[tuple[int, bytes], tuple[int, bytes], int]] = {}
+    best: dict[int, tuple[tuple[int, bytes, bytes], tuple[int, bytes], int]] = {}
     for prediction, label, position in zip(predictions, labels, positions.tolist(), strict=True):
         known = best.get(int(codes[position]))
         if known is None or prediction < known[0] or (prediction == known[0] and label > known[1]):
