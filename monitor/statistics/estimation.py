@@ -47,9 +47,9 @@ def estimated_statistics(reference: Reference, profile: Profile) -> dict[str, Re
 
     Regression (direct loss estimation): the mean of |e| and of e² that the frozen loss model expects of the rows.
 
-    The interval is the estimate ± 3 standard errors of the realised value on so many rows, with the deviation per row
-    that the reference showed: where the realised value is expected if the assumptions in `detail` hold. Absent without
-    rows or without an estimator.
+    The interval is the estimate ± 3 standard errors, the deviation per row that the reference showed × √(1/n + 1/m), m
+    its labelled rows: where the realised value of the window is expected if the assumptions in `detail` hold. Absent
+    without rows or without an estimator.
     """
     if reference.schema.task == "regression":
         return _losses(reference, profile)
@@ -62,11 +62,10 @@ def estimated_statistics(reference: Reference, profile: Profile) -> dict[str, Re
         reason = Reason.NO_ROWS if profile.rows == 0 else Reason.COLUMN_MISSING
         return {f"estimated_{name}": Absent(reason, profile.rows) for name in CLASSIFICATION}
     values = _estimates(reference, estimated)
-    deviations = _deviations(reference)
     return {
         f"estimated_{name}": value
         if isinstance(value, Absent)
-        else _with_sampling_error(name, value, estimated.rows, deviations.get(name), CBPE)
+        else _with_sampling_error(reference, name, value, estimated.rows, CBPE)
         for name, value in values.items()
     }
 
@@ -177,12 +176,13 @@ def _deviation(total: float, squares: float, n: int) -> float:
     return sqrt(max(squares / n - (total / n) ** 2, 0.0))
 
 
-def _with_sampling_error(name: str, value: float, n: int, deviation: float | None, detail: str) -> Result:
+def _with_sampling_error(reference: Reference, name: str, value: float, n: int, detail: str) -> Result:
+    deviation, outcome = _deviations(reference).get(name), reference.outcome
     if not np.isfinite(value):
         return Absent(Reason.OVERFLOW, n)
-    if deviation is None or not np.isfinite(deviation):
+    if deviation is None or outcome is None or not np.isfinite(deviation):
         return Estimate(value, n, detail=detail)
-    half = _ERRORS * deviation / sqrt(n)
+    half = _ERRORS * deviation * sqrt(1 / n + 1 / outcome.scored)
     top = 1.0 if name in ("accuracy", "f1", "auroc") else np.inf
     return Estimate(value, n, max(value - half, 0.0), min(value + half, top), SAMPLING_LEVEL, detail=detail)
 
@@ -196,7 +196,7 @@ def _difference_of_confidences(reference: Reference, profile: Profile) -> Result
         return Absent(Reason.NO_ROWS if profile.rows == 0 else Reason.COLUMN_MISSING, profile.rows)
     accuracy, confidence = then
     value = min(max(accuracy + _mean(now) - confidence, 0.0), 1.0)
-    return _with_sampling_error("accuracy", value, now.finite, sqrt(accuracy * (1 - accuracy)), DOC)
+    return _with_sampling_error(reference, "accuracy", value, now.finite, DOC)
 
 
 def _reference_confidence(reference: Reference) -> tuple[float, float] | None:
@@ -220,9 +220,9 @@ def _losses(reference: Reference, profile: Profile) -> dict[str, Result]:
         return {f"estimated_{name}": Absent(Reason.CALIBRATION_MISSING, 0, detail) for name in REGRESSION}
     if not isinstance(estimated, EstimatedLosses) or estimated.rows == 0:
         return {f"estimated_{name}": Absent(Reason.NO_ROWS) for name in REGRESSION}
-    n, deviations = estimated.rows, _deviations(reference)
+    n = estimated.rows
     found = {
-        name: _with_sampling_error(name, total / n, n, deviations.get(name), DLE)
+        name: _with_sampling_error(reference, name, total / n, n, DLE)
         for name, total in (("mean_absolute_error", estimated.absolute), ("mean_squared_error", estimated.squared))
     }
     found["root_mean_squared_error"] = _root(found["mean_squared_error"])
