@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from monitor.engines.local import event_times
 from monitor.log.tables import SEQUENCE, ModelLog
 from monitor.matching import CHUNK_ROWS, REPEAT_HORIZON_SECONDS
+from monitor.records import FEATURE_PREFIX, SEGMENT_PREFIX
 from monitor.windows import MICROSECONDS
 
 
@@ -28,7 +29,7 @@ def first_labels(log: ModelLog, *, after: int, until: int) -> Iterator[tuple[str
     takes one row per prediction as everywhere, which is then its first label.
     """
     for low, high in _stretches(log, after, until):
-        rows = log.read("matched", None, after=low, until=high)
+        rows = log.read("matched", _columns(log), after=low, until=high)
         if rows is None:
             continue
         for version in sorted(pc.unique(rows.column("version")).to_pylist()):
@@ -36,6 +37,13 @@ def first_labels(log: ModelLog, *, after: int, until: int) -> Iterator[tuple[str
             fresh = mine.filter(pc.invert(pc.is_in(mine.column("prediction_id"), value_set=_known(log, mine, low))))
             if fresh.num_rows:
                 yield version, fresh
+
+
+def _columns(log: ModelLog) -> list[str]:
+    """What an outcome is made of; features that may lie beside it are left unread."""
+    known = log.schema("matched")
+    names = [] if known is None else known.names
+    return [name for name in names if not name.startswith((FEATURE_PREFIX, SEGMENT_PREFIX))]
 
 
 def _stretches(log: ModelLog, after: int, until: int) -> list[tuple[int, int]]:
