@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import pyarrow as pa
 
 from monitor import evidence
 from monitor.alarm_judge import LabelBatch, News, judge_check
@@ -33,7 +32,8 @@ from monitor.profiles.model_profile import Profile, Reference
 from monitor.references import ReferenceStore
 from monitor.settings import ModelSettings
 from monitor.state import Transaction
-from monitor.statistics.evidence_cells import cell_counts
+from monitor.statistics.evidence_cells import CellLayout, cell_counts
+from monitor.statistics.evidence_counts import Counts
 from monitor.statistics.risk_cells import RiskCells
 from monitor.statistics.seasons import due_observations
 from monitor.statistics.summary import reference_values
@@ -71,23 +71,26 @@ class AlarmStage:
         self, state: Transaction, references: ReferenceStore, merged: Merged, consumed: Consumed
     ) -> list[AlarmReport]:
         """Consume what is due, judge every alarm, keep both; all alarms of the versions that are watched."""
+        name, seconds = self.settings.name, alarm_window_seconds(self.settings)
         watched = self._watched_versions(state, references)
-        labels = self._labels(consumed.matched, watched)
+        judged_by = {
+            version: self.learning.settings_for(state, version, reference, seconds)
+            for version, reference in watched.items()
+        }
+        plans = {
+            version: self._plan(judged_by[version], reference, len(watched)) for version, reference in watched.items()
+        }
+        labels = self._labels(state, consumed.matched, watched, plans)
         reports: list[AlarmReport] = []
         for version, reference in watched.items():
-            judged_by = self.learning.settings_for(state, version, reference, alarm_window_seconds(self.settings))
-            plan = self._plan(judged_by, reference, len(watched))
-            known = {item.check: restored(item) for item in read_alarms(state, self.settings.name, version)}
-            superseded = state.superseded(self.settings.name, version) if version in labels else {}
-            rows = [unique_outcomes(batch, superseded) for batch in labels.get(version, ())]
-            news = _VersionNews(
-                self._observations(state, version, reference, merged, consumed.watermark),
-                [batch for batch in rows if batch.num_rows],
-                self._windows(consumed.published, version),
-            )
-            for watch in plan.watches:
+            known = {item.check: restored(item) for item in read_alarms(state, name, version)}
+            observed = self._observations(state, version, reference, plans[version], merged, consumed.watermark)
+            windows = self._windows(consumed.published, version)
+            for watch in plans[version].watches:
                 report = known.get(watch.name) or AlarmReport(version, Alarm(watch.name), watch.share)
-                reports.append(self._judge(state, judged_by, reference, watch, report, news, consumed.now))
+                inputs = observed if isinstance(watch.cells, CellLayout) else ()
+                news = News(inputs, labels.get((version, watch.name), ()), windows)
+                reports.append(self._judge(state, judged_by[version], reference, watch, report, news, consumed.now))
         keep_only(state, self.settings.name, {(report.version, report.check) for report in reports})
         return reports
 
@@ -98,7 +101,7 @@ class AlarmStage:
         reference: Reference,
         watch: Watch,
         report: AlarmReport,
-        news: _VersionNews,
+        news: News,
         now: int,
     ) -> AlarmReport:
         name, version = self.settings.name, report.version
@@ -106,7 +109,7 @@ class AlarmStage:
         kept = read_evidence(state, name, version, watch.name)
         detectors = [self._detector(watch, kept.get(place)) for place in range(detectors_of(watch, self.settings))]
         current = replace(report, share=watch.share)
-        judged = judge_check(watch, context, detectors, current, news.of(watch, reference), now)
+        judged = judge_check(watch, context, detectors, current, news, now)
         for place in sorted(judged.changed):
             encoded = evidence.encode_evidence(judged.detectors[place])
             write_evidence(state, name, version, watch.name, place, encoded)
@@ -149,18 +152,40 @@ class AlarmStage:
             self._plans[key] = alarm_plan(settings, reference, versions)
         return self._plans[key]
 
-    def _labels(self, matched: tuple[int, int], watched: Mapping[str, Reference]) -> dict[str, list[pa.Table]]:
-        found: dict[str, list[pa.Table]] = {}
-        if matched[1] > matched[0]:
-            for version, rows in first_labels(self.log, after=matched[0], until=matched[1]):
-                if version in watched:
-                    found.setdefault(version, []).append(rows)
+    def _labels(
+        self,
+        state: Transaction,
+        matched: tuple[int, int],
+        watched: Mapping[str, Reference],
+        plans: Mapping[str, AlarmPlan],
+    ) -> dict[tuple[str, str], list[LabelBatch]]:
+        """Counts of the new first labels by version and check; the rows are let go batch by batch."""
+        found: dict[tuple[str, str], list[LabelBatch]] = {}
+        if matched[1] <= matched[0]:
+            return found
+        superseded = {version: state.superseded(self.settings.name, version) for version in watched}
+        for version, batch in first_labels(self.log, after=matched[0], until=matched[1]):
+            rows = unique_outcomes(batch, superseded[version]) if version in watched else batch.slice(0, 0)
+            if not rows.num_rows:
+                continue
+            times = event_times(rows)
+            events = int(np.min(times)), int(np.max(times))
+            for watch in plans[version].watches:
+                if isinstance(watch.cells, RiskCells):
+                    counts = watch.cells.count(watched[version], rows)
+                    found.setdefault((version, watch.name), []).append(LabelBatch(counts, events))
         return found
 
     def _observations(
-        self, state: Transaction, version: str, reference: Reference, merged: Merged, mark: int | None
-    ) -> list[tuple[Window, Profile]]:
-        """Complete stretches of event time that were not consumed yet; from now on they are."""
+        self,
+        state: Transaction,
+        version: str,
+        reference: Reference,
+        plan: AlarmPlan,
+        merged: Merged,
+        mark: int | None,
+    ) -> list[tuple[Window, Counts]]:
+        """Complete stretches of event time that were not consumed yet, as counts; from now on they are consumed."""
         name, cursor = self.settings.name, f"observed {version}"
         oldest = state.oldest_pane(name, version)
         if oldest is None:
@@ -168,32 +193,13 @@ class AlarmStage:
         due = due_observations(state.cursor(name, cursor) or None, oldest, mark, self.settings.observations)
         if due:
             state.set_cursor(name, cursor, due[-1].end)
-        return [(window, merged(version, reference, window)) for window in due]
+        # All checks of inputs count in the same cells.
+        layout = next((watch.cells for watch in plan.watches if isinstance(watch.cells, CellLayout)), None)
+        if layout is None:
+            return []
+        return [(window, cell_counts(layout, merged(version, reference, window))) for window in due]
 
     def _windows(self, published: Iterable[WindowResult], version: str) -> list[WindowResult]:
         seconds = alarm_window_seconds(self.settings)
         mine = [result for result in published if result.version == version and result.window.seconds == seconds]
         return sorted(mine, key=lambda result: (result.window.end, result.revision))
-
-
-@dataclass(frozen=True)
-class _VersionNews:
-    """What a cycle has for one version: observations with their profiles, evidence batches, windows."""
-
-    observations: Sequence[tuple[Window, Profile]]
-    labels: Sequence[pa.Table]
-    windows: Sequence[WindowResult]
-
-    def of(self, watch: Watch, reference: Reference) -> News:
-        """The same in the cells of one check."""
-        cells = watch.cells
-        if isinstance(cells, RiskCells):
-            batches = [LabelBatch(cells.count(reference, rows), _span(rows)) for rows in self.labels]
-            return News((), batches, self.windows)
-        counted = [(window, cell_counts(cells, profile)) for window, profile in self.observations]
-        return News(counted, (), self.windows)
-
-
-def _span(rows: pa.Table) -> tuple[int, int]:
-    times = event_times(rows)
-    return int(np.min(times)), int(np.max(times))
