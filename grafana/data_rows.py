@@ -106,12 +106,16 @@ def embeddings() -> list[Any]:
     def of(metric: str) -> Query:
         return Query(f"trueup_{metric}{{{WINDOW}}}", "{{version}}")
 
+    def limits(check: str) -> Query:
+        return Query(f'trueup_check_limit{{{VERSION}, check="{check}"}}', "{{version}} {{severity}} limit", "limit")
+
     return [
         time_series(
             "Maximum mean discrepancy",
             "Squared distance of the embeddings from the reference's in a Gaussian kernel: about 0 without drift.",
             "none",
             of("maximum_mean_discrepancy"),
+            limits("maximum_mean_discrepancy"),
             minimum=0,
         ),
         time_series(
@@ -127,6 +131,7 @@ def embeddings() -> list[Any]:
             "Distance of means and covariances in squared units of the embedding, less what chance alone gives.",
             "none",
             of("frechet_distance"),
+            limits("frechet_distance"),
             minimum=0,
         ),
         time_series(
@@ -134,6 +139,7 @@ def embeddings() -> list[Any]:
             "0.5: a linear classifier cannot tell the embeddings of the window from the reference's. 1: it always can.",
             "none",
             of("domain_classifier_auroc"),
+            limits("domain_classifier_auroc"),
             minimum=0.5,
             maximum=1,
         ),

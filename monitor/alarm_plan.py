@@ -12,6 +12,7 @@ from monitor.alarms import AlarmSettings, Effect
 from monitor.evidence import label_interval_seconds
 from monitor.profiles.model_profile import Reference
 from monitor.settings import ModelSettings
+from monitor.statistics.embedding_drift import STATISTICS as EMBEDDING_STATISTICS
 from monitor.statistics.evidence_cells import CellLayout, cell_layout
 from monitor.statistics.evidence_counts import CellReference
 from monitor.statistics.multiplicity import Share, split_budget
@@ -83,7 +84,9 @@ def alarm_plan(settings: ModelSettings, reference: Reference, versions: int = 1)
     unwatched: dict[str, str] = {}
     inputs = any(column.rows for column in reference.profile.columns.values())
     for check in settings.checks.columns:
-        if not inputs:
+        if check.metric in EMBEDDING_STATISTICS:
+            unwatched[check.metric] = "evidence over time is weighed on columns, and an embedding is none"
+        elif not inputs:
             unwatched[check.metric] = "the reference has no column that holds rows"
         elif tolerated(check).learnt:
             unwatched[check.metric] = LEARNING

@@ -94,6 +94,13 @@ class TestShares:
             "mean_squared_error": "a classification model has no mean_squared_error",
         }
 
+    def test_a_check_of_the_embedding_has_a_verdict_and_no_alarm(self) -> None:
+        check = Check("domain_classifier_auroc", Threshold("above", 0.65))
+        plan = alarm_plan(settings(columns=(PSI, check)), REFERENCE)
+        assert [item.name for item in plan.watches] == [PSI.metric]
+        why = "evidence over time is weighed on columns, and an embedding is none"
+        assert plan.unwatched == {"domain_classifier_auroc": why}
+
     def test_a_reference_without_labels_watches_inputs_only(self) -> None:
         bare = build_reference(SCHEMA, table().drop_columns(["label"]))
         plan = alarm_plan(settings(ACCURACY), bare)

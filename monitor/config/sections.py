@@ -184,6 +184,9 @@ class DriftSection(Section):
     psi: LimitsSection | None = None
     js: LimitsSection | None = None
     ks: LimitsSection | None = None
+    mmd: LimitsSection | None = None
+    frechet: LimitsSection | None = None
+    domain_auroc: LimitsSection | None = None
     minimum_rows: int = Field(default=200, ge=1)
 
 

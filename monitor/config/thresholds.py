@@ -57,6 +57,10 @@ DRIFT_METRICS: Mapping[str, str] = {
     "psi": "population_stability_index",
     "js": "jensen_shannon_distance",
     "ks": "kolmogorov_smirnov_statistic",
+    # Of the embedding, which is a column of its own.
+    "mmd": "maximum_mean_discrepancy",
+    "frechet": "frechet_distance",
+    "domain_auroc": "domain_classifier_auroc",
 }
 
 _THRESHOLD = re.compile(r"\s*([<>+-])?\s*([0-9]*\.?[0-9]+(?:[eE][-+]?[0-9]+)?|-[0-9]*\.?[0-9]+)\s*(%)?\s*")

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from monitor.export.series import Series, absent
 from monitor.export.window_series import RANKED_BY, WindowSeries
+from monitor.records import EMBEDDING
 from monitor.statistics.result import Estimate, Reason
 from monitor.verdict import WindowResult
 
@@ -47,11 +48,14 @@ def within_budget(
 
 
 def _worst_first(results: Iterable[WindowResult]) -> list[str]:
-    """Columns by their largest population stability index over all windows, then by name; those without one last."""
+    """The embedding, then columns by their largest population stability index over all windows, then by name.
+
+    The embedding is one column that stands for hundreds, and has no such index. Other columns without one come last.
+    """
     worst: dict[str, float] = {}
     for result in results:
         for column, statistics in result.columns.items():
             found = statistics.get(RANKED_BY)
             value = found.value if isinstance(found, Estimate) and math.isfinite(found.value) else -math.inf
             worst[column] = max(worst.get(column, -math.inf), value)
-    return sorted(worst, key=lambda column: (-worst[column], column))
+    return sorted(worst, key=lambda column: (column != EMBEDDING, -worst[column], column))

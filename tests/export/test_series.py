@@ -202,6 +202,14 @@ def test_the_budget_keeps_the_columns_that_drifted_most() -> None:
     assert kept == {f"feature_{i:04d}" for i in range(100 - len(kept), 100)}
 
 
+def test_the_budget_keeps_the_embedding_before_any_other_column() -> None:
+    embedding = {"maximum_mean_discrepancy": Estimate(0.01, 1_000, p_value=0.2)}
+    snapshot = daemon(model(windows=(window(columns=drift(100) | {"embedding": embedding}),)))
+    assert len(columns_shown(snapshot, budget=200)) < 100
+    (kept,) = shown(snapshot, "trueup_maximum_mean_discrepancy", 200, column="embedding")
+    assert kept.value == 0.01
+
+
 @pytest.mark.parametrize("budget", [100, 200, 500, 2_000])
 def test_a_model_never_has_more_series_than_its_budget(budget: int) -> None:
     windows = tuple(window(columns=drift(100), seconds=seconds) for seconds in (3_600.0, 86_400.0))
