@@ -39,18 +39,29 @@ VALUE_METRICS: Mapping[str, tuple[Better, Task | None]] = {
     "brier_score": ("lower", "classification"),
     "expected_calibration_error": ("lower", "classification"),
     "estimated_accuracy": ("higher", "classification"),
+    "estimated_accuracy_error": ("neither", "classification"),
+    "estimated_cross_entropy": ("lower", "classification"),
+    "estimated_f1": ("higher", "classification"),
+    "estimated_auroc": ("higher", "classification"),
+    "label_shift_distance": ("lower", "classification"),
     "mean_squared_error": ("lower", "regression"),
     "root_mean_squared_error": ("lower", "regression"),
     "mean_absolute_error": ("lower", "regression"),
     "r_squared": ("higher", "regression"),
     "bias": ("neither", "regression"),
+    "estimated_mean_squared_error": ("lower", "regression"),
+    "estimated_root_mean_squared_error": ("lower", "regression"),
+    "estimated_mean_absolute_error": ("lower", "regression"),
     "label_coverage": ("higher", None),
     "label_delay_seconds": ("lower", None),
     "label_delay_p50_seconds": ("lower", None),
     "label_delay_p95_seconds": ("lower", None),
 }
 # The reference has no label traffic of its own to compare with.
-_WITHOUT_REFERENCE = frozenset(name for name in VALUE_METRICS if name.startswith("label_")) | {"bias"}
+_WITHOUT_REFERENCE = frozenset(name for name in VALUE_METRICS if name.startswith("label_")) | {
+    "bias",
+    "estimated_accuracy_error",
+}
 
 # Statistics of every column, by the short name in `checks.drift`.
 DRIFT_METRICS: Mapping[str, str] = {

@@ -220,8 +220,8 @@ def _statistic_metrics() -> list[Metric]:
     for statistic in VALUE_STATISTICS:
         metrics.append(_of(statistic, statistic.metric, WINDOW_LABELS, "window", ""))
         if statistic.interval:
-            metrics.append(_of(statistic, statistic.lower, WINDOW_LABELS, "window", "Lower 95 % bound: "))
-            metrics.append(_of(statistic, statistic.upper, WINDOW_LABELS, "window", "Upper 95 % bound: "))
+            metrics.append(_of(statistic, statistic.lower, WINDOW_LABELS, "window", f"Lower {statistic.level} bound: "))
+            metrics.append(_of(statistic, statistic.upper, WINDOW_LABELS, "window", f"Upper {statistic.level} bound: "))
     metrics += [_of(statistic, statistic.metric, COLUMN_LABELS, "drift", "") for statistic in COLUMN_STATISTICS]
     for key in MAXIMUM_KEYS:
         statistic = COLUMN_BY_KEY[key]

@@ -17,7 +17,8 @@ PREFIX = "trueup_"
 class Statistic:
     """How one statistic of `monitor.statistics.summary` is exported.
 
-    `stem` and `suffix` make the name: `trueup_<stem>_<suffix>`; bounds put `lower` or `upper` between them.
+    `stem` and `suffix` make the name: `trueup_<stem>_<suffix>`; bounds put `lower` or `upper` between them. `level`
+    is that of the interval.
     """
 
     key: str
@@ -26,6 +27,7 @@ class Statistic:
     unit: str
     help: str
     interval: bool = False
+    level: str = "95 %"
 
     @property
     def metric(self) -> str:
@@ -51,6 +53,9 @@ class Statistic:
 def _name(*parts: str) -> str:
     return PREFIX + "_".join(part for part in parts if part)
 
+
+# Three standard errors: what estimates without labels have around them.
+_SAMPLING_LEVEL = "99.73 %"
 
 VALUE_STATISTICS = (
     Statistic("label_coverage", "label_coverage", "ratio", "ratio", "Share of the window's predictions with a label"),
@@ -101,7 +106,15 @@ VALUE_STATISTICS = (
         "seconds",
         "95th percentile of the time from prediction to label",
     ),
-    Statistic("estimated_accuracy", "estimated_accuracy", "ratio", "ratio", "Accuracy estimated without labels", True),
+    Statistic(
+        "estimated_accuracy",
+        "estimated_accuracy",
+        "ratio",
+        "ratio",
+        "Accuracy estimated without labels",
+        True,
+        _SAMPLING_LEVEL,
+    ),
     Statistic(
         "estimated_cross_entropy",
         "estimated_cross_entropy",
@@ -109,8 +122,17 @@ VALUE_STATISTICS = (
         "nats",
         "Cross-entropy estimated without labels",
         True,
+        _SAMPLING_LEVEL,
     ),
-    Statistic("estimated_f1", "estimated_f1", "ratio", "ratio", "Macro F1 score estimated without labels", True),
+    Statistic(
+        "estimated_f1",
+        "estimated_f1",
+        "ratio",
+        "ratio",
+        "Macro F1 score estimated without labels",
+        True,
+        _SAMPLING_LEVEL,
+    ),
     Statistic(
         "estimated_auroc",
         "estimated_auroc",
@@ -118,6 +140,7 @@ VALUE_STATISTICS = (
         "ratio",
         "Area under the ROC curve estimated without labels",
         True,
+        _SAMPLING_LEVEL,
     ),
     Statistic(
         "estimated_mean_absolute_error",
@@ -126,6 +149,7 @@ VALUE_STATISTICS = (
         "target",
         "Mean absolute error estimated without labels",
         True,
+        _SAMPLING_LEVEL,
     ),
     Statistic(
         "estimated_mean_squared_error",
@@ -134,6 +158,7 @@ VALUE_STATISTICS = (
         "target²",
         "Mean squared error estimated without labels",
         True,
+        _SAMPLING_LEVEL,
     ),
     Statistic(
         "estimated_root_mean_squared_error",
@@ -142,6 +167,7 @@ VALUE_STATISTICS = (
         "target",
         "Root mean squared error estimated without labels",
         True,
+        _SAMPLING_LEVEL,
     ),
     Statistic(
         "estimated_accuracy_error",

@@ -70,13 +70,15 @@ def test_every_metric_of_a_statistic_has_a_statistic() -> None:
 
 
 def test_the_statistics_with_an_interval_are_those_that_export_bounds() -> None:
-    with_bounds = set()
+    with_bounds = {}
     for model in (MODEL, REGRESSION):
         reference, table = evaluated(model)
         values = summary.outcome_statistics(reference, profile_outcomes(reference, table))
         values |= summary.estimated_statistics(reference, profile_inputs(reference, table))
-        with_bounds |= {key for key, item in values.items() if isinstance(item, Estimate) and item.lower is not None}
-    assert with_bounds == {key for key, statistic in VALUE_BY_KEY.items() if statistic.interval}
+        found = {key: item for key, item in values.items() if isinstance(item, Estimate) and item.lower is not None}
+        with_bounds |= {key: f"{100 * (item.level or 0):g} %" for key, item in found.items()}
+    # The documented level is that of the interval.
+    assert with_bounds == {key: item.level for key, item in VALUE_BY_KEY.items() if item.interval}
 
 
 @pytest.mark.parametrize("find", [value_statistic, column_statistic])
