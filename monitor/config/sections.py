@@ -371,10 +371,13 @@ class ModelSection(Section):
         seconds = {check.metric: observed.length_seconds for check in checks.columns}
         labelled = [check.metric for check in checks.values if check.metric in WEIGHED_METRICS]
         seconds |= dict.fromkeys(labelled, label_interval_seconds(observed))
-        try:
-            split_budget(self.false_alarms, seconds)
-        except OperatorError as error:
-            yield ("false_alarms",), str(error)
+        for metric, length in seconds.items():
+            try:
+                # Each by itself: which of them can alarm at all is known only with a reference.
+                split_budget(self.false_alarms, {metric: length})
+            except OperatorError as error:
+                yield ("false_alarms",), str(error)
+                return
 
     def check_settings(self, task: Task | None) -> CheckSettings:
         """The checks as they are judged; the default ones are those of the task."""
