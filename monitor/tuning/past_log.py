@@ -52,14 +52,16 @@ def read_past(
     random: np.random.Generator,
     *,
     rows: int = OBSERVATION_ROWS,
+    span: tuple[int | None, int | None] = (None, None),
     advance: Callable[[], None] = lambda: None,
 ) -> Past:
     """The past of one version; raises OperatorError where the log has no prediction of it.
 
-    `rows`: at most so many of one observation. `advance` is called once for every stretch that was read.
+    `rows`: at most so many of one observation. `span`: event times from and to (µs), where not all are wanted.
+    `advance` is called once for every stretch that was read.
     """
     observed = settings.observations
-    first, last = _covered(log, version)
+    first, last = _covered(log, version, span)
     windows = list(whole_windows(first, last, observed))
     most = min(rows, max(_LEAST_ROWS, TOTAL_ROWS // max(len(windows), 1)))
     windows = windows[-max(TOTAL_ROWS // most, 1) :]
@@ -73,10 +75,10 @@ def read_past(
     return Past(version, tuple(observations), observed, first, last, whole=whole)
 
 
-def _covered(log: ModelLog, version: str) -> tuple[int, int]:
-    """Event time of the version's first prediction, and just after its last."""
+def _covered(log: ModelLog, version: str, span: tuple[int | None, int | None]) -> tuple[int, int]:
+    """Event time of the version's first prediction, and just after its last; where a span ends the past does too."""
     low, high = None, None
-    for batch in log.scan("predictions", ["event_time"], versions=[version]):
+    for batch in log.scan("predictions", ["event_time"], start=span[0], end=span[1], versions=[version]):
         if batch.num_rows:
             times = event_times(pa.Table.from_batches([batch]))
             low = int(times.min()) if low is None else min(low, int(times.min()))

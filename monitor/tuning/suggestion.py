@@ -185,7 +185,7 @@ def _check(watch: Watch, effect: float) -> tuple[Check, float]:
         # Of a value that cannot fall below nothing all of it is the most there is.
         most = math.inf if threshold.side == "above" else 1.0
         warning, critical = (
-            Threshold(threshold.side, min(round(fraction * times, 6), most), relative=True) for times in (1, ratio)
+            Threshold(threshold.side, _percents(min(fraction * times, most)), relative=True) for times in (1, ratio)
         )
     elif threshold.side == "above":
         base = watch.own if watch.own is not None and not isinstance(watch.cells, CellLayout) else 0.0
@@ -221,6 +221,11 @@ def _rounded_up(value: float) -> float:
     """To two significant digits, never down."""
     step = 10.0 ** (math.floor(math.log10(value)) - 1)
     return math.ceil(round(value / step, 9)) * step
+
+
+def _percents(fraction: float) -> float:
+    """As it is when it is read back from a text in percent."""
+    return float(f"{fraction * 100:.5g}") / 100
 
 
 def _plain(value: float) -> float:
