@@ -70,7 +70,8 @@ def read_past(
         windows = [_fullest(first, last, observed)]
     observations: list[Observation] = []
     for group in _groups(windows, observed):
-        observations += _read_group(log, schema, version, group, most, random)
+        stretch = (max(group[0].start, first), min(group[-1].end, last))
+        observations += _read_group(log, schema, version, group, stretch, most, random)
         advance()
     return Past(version, tuple(observations), observed, first, last, whole=whole)
 
@@ -105,11 +106,11 @@ def _read_group(
     schema: ModelSchema,
     version: str,
     windows: Sequence[Window],
+    span: tuple[int, int],
     most: int,
     random: np.random.Generator,
 ) -> list[Observation]:
-    """Neighbouring observations, read together."""
-    span = (windows[0].start, windows[-1].end)
+    """Neighbouring observations, read together, from and to these event times."""
     ids = _read(log, "predictions", version, span, None, ["prediction_id", "event_time"])
     chosen: list[pa.Array] = []
     seen: list[int] = []

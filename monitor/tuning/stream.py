@@ -158,10 +158,14 @@ def in_order(rows: pa.Table) -> pa.Table:
 
 
 def whole_windows(first: int, last: int, settings: ObservationSettings) -> Sequence[Window]:
-    """The whole observations between two event times, oldest first."""
+    """The whole observations between two event times, oldest first.
+
+    The last one may lack a twenty-fourth: traffic that is made every few minutes never ends to the second.
+    """
     size = round(settings.length_seconds * MICROSECONDS)
     start = -(-first // size) * size
-    return [Window(at, at + size, settings.length_seconds) for at in range(start, last - size + 1, size)]
+    end = last + size // 24
+    return [Window(at, at + size, settings.length_seconds) for at in range(start, end - size + 1, size)]
 
 
 def _moved(rows: pa.Table, by: int) -> pa.Table:
