@@ -6,6 +6,7 @@ options are known to be good and the packages to be there.
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from pathlib import Path
@@ -76,6 +77,10 @@ def _run(settings: DemoSettings, console: Console, *, as_json: bool) -> int:
 
     started = time.monotonic()
     processes = Processes(settings.run_folder / "logs")
+
+    def after_round(running: Running) -> None:
+        _write(running, time.monotonic() - started)
+
     interrupt_once()
     try:
         with only_run(settings.folder):
@@ -83,7 +88,7 @@ def _run(settings: DemoSettings, console: Console, *, as_json: bool) -> int:
 
             try:
                 with processes:
-                    running = run(settings, processes, say=console.print, view=_view(console))
+                    running = run(settings, processes, say=console.print, view=_view(console), after_round=after_round)
             finally:
                 # Again, for an interrupt that came while the first attempt began.
                 processes.end()
@@ -113,24 +118,30 @@ def _view(console: Console) -> Any:
     return make
 
 
-def _outcome(running: Running, console: Console, seconds: float, *, as_json: bool) -> int:
-    import json
-
-    from demo.outcome import differing, summary, table, write_summary
+def _write(running: Running, seconds: float) -> tuple[dict[str, Any], list[Path]]:
+    """The summary, and the files that were written."""
+    from demo.outcome import summary, write_summary
     from demo.picture import draw
 
-    story = running.story
-    for comparison in story.comparisons:
-        console.print(table(comparison))
+    story, folder = running.story, running.story.settings.folder
     content = summary(story, running.versions, seconds)
-    folder = story.settings.folder
     written = [write_summary(folder, content)]
     for name, history in story.histories.items():
         picture = "phases.png" if len(story.histories) == 1 else f"phases-{name}.png"
         written.append(draw(story, history, folder / picture))
+    return content, written
+
+
+def _outcome(running: Running, console: Console, seconds: float, *, as_json: bool) -> int:
+    from demo.outcome import differing, table
+
+    comparisons = running.story.comparisons
+    for comparison in comparisons:
+        console.print(table(comparison))
+    content, written = _write(running, seconds)
     for path in written:
         console.print(f"wrote {path}", soft_wrap=True)
-    for text in differing(story.comparisons):
+    for text in differing(comparisons):
         console.print(text, style="bold red", soft_wrap=True, markup=False)
     console.print(f"{seconds:.0f} s in all")
     if as_json:

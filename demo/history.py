@@ -56,12 +56,16 @@ REGRESSION = (
 
 @dataclass(frozen=True)
 class Point:
-    """The gauges at one scrape (seconds since the epoch); `ends` is where the window of the final ones ended."""
+    """The gauges at one scrape (seconds since the epoch), and the checks whose alarm was firing.
+
+    `worst` is the column that drifted most; `ends` is where the window of the final gauges ended.
+    """
 
     at: float
     values: Mapping[str, float | None]
     worst: str | None
     ends: float | None
+    firing: tuple[str, ...]
 
 
 @dataclass
@@ -85,7 +89,9 @@ class History:
             for labels, value in said.select("trueup_population_stability_index", **window, maturity="provisional")
         ]
         ends = said.value("trueup_window_end_timestamp_seconds", **window, maturity="final")
-        self.points.append(Point(at, values, max(columns)[1] if columns else None, ends))
+        alarms = said.select("trueup_alarm_state", model=self.model, state="firing")
+        firing = tuple(sorted(labels["check"] for labels, value in alarms if value == 1.0))
+        self.points.append(Point(at, values, max(columns)[1] if columns else None, ends, firing))
         del self.points[:-_KEPT_POINTS]
 
     @property

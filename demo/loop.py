@@ -25,7 +25,7 @@ from demo.phases import Model, Story, tell
 from demo.preflight import free_port
 from demo.processes import Child, Processes, python
 from demo.reference import reference_rows
-from demo.settings import UNLABELLED_EVERY, DemoSettings
+from demo.settings import TASKS, UNLABELLED_EVERY, DemoSettings
 from demo.view import View
 from monitor.errors import OperatorError
 
@@ -50,12 +50,24 @@ def run(
     *,
     say: Callable[[str], None],
     view: Callable[[Running], View],
+    after_round: Callable[[Running], None],
 ) -> Running:
-    """The whole loop; returns when the last phase was compared. Raises OperatorError where a part of it fails."""
+    """The whole loop; returns when the last phase was compared. Raises OperatorError where a part of it fails.
+
+    `after_round` is called whenever three phases were compared.
+    """
     with started(settings, processes, say=say) as (running, models, server):
         shown = view(running)
         try:
-            tell(running.story, models, server, running.monitor_url, check=processes.check, show=shown.show)
+            tell(
+                running.story,
+                models,
+                server,
+                running.monitor_url,
+                check=processes.check,
+                show=shown.show,
+                after_round=lambda _: after_round(running),
+            )
         finally:
             shown.close()
     return running
@@ -103,7 +115,24 @@ def started(
 
 def configuration(settings: DemoSettings, port: int) -> dict[str, Any]:
     """`trueup.yaml` of the demo: as a user would write it, but for seconds where they would have hours."""
-    model = {
+    return {
+        "http": {"listen": f"127.0.0.1:{port}"},
+        "ingest": {"every": "0.5s"},
+        "evaluate": {"every": "1s", "deadline": "1m"},
+        "models": {name: _model_configuration(name, settings) for name in settings.models},
+    }
+
+
+def _model_configuration(name: str, settings: DemoSettings) -> dict[str, Any]:
+    loss = {"warning": "+10%", "critical": "+25%"}
+    performance = {
+        "classification": {"accuracy": {"warning": "-5%", "critical": "-10%"}, "cross_entropy": loss},
+        "regression": {"mean_squared_error": loss},
+    }
+    # With some hundred images a window chance alone brings the worst of the columns to an index of 0.2.
+    drift = {"psi": {"warning": 0.5, "critical": 1.0}, "minimum_rows": 100}
+    return {
+        "bundle": f"models/{name}",
         "panes": "1s",
         "windows": [settings.short_window, settings.phase_window],
         "allowed_lateness": "1s",
@@ -115,14 +144,10 @@ def configuration(settings: DemoSettings, port: int) -> dict[str, Any]:
             "final_at_coverage": 0.95,
             "minimum": 50,
         },
+        "checks": {**performance[TASKS[name]], "drift": drift},
+        "false_alarms": "1 per 90d",
         # The demo's traffic has no day and night: a short window is an observation of its own.
         "season": {"length": "off", "observe": settings.short_window},
-    }
-    return {
-        "http": {"listen": f"127.0.0.1:{port}"},
-        "ingest": {"every": "0.5s"},
-        "evaluate": {"every": "1s", "deadline": "1m"},
-        "models": {name: {"bundle": f"models/{name}", **model} for name in settings.models},
     }
 
 

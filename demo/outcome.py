@@ -76,7 +76,13 @@ def summary(story: Story, versions: Mapping[str, str], seconds: float) -> dict[s
         ],
         "history": {
             name: [
-                {"at": point.at, "worst_column": point.worst, "final_window_end": point.ends, **point.values}
+                {
+                    "at": point.at,
+                    "worst_column": point.worst,
+                    "final_window_end": point.ends,
+                    "alarms_firing": list(point.firing),
+                    **point.values,
+                }
                 for point in history.points
             ]
             for name, history in story.histories.items()

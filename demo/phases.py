@@ -86,8 +86,11 @@ def tell(
     *,
     check: Callable[[], None],
     show: Callable[[Story], None],
+    after_round: Callable[[Story], None] = lambda _: None,
 ) -> None:
-    """Run the phases until the last is compared, or for ever; `check` and `show` are called all the time.
+    """Run the phases until the last is compared, or for ever.
+
+    `check` and `show` are called all the time, `after_round` when all three phases of a round were compared.
 
     Raises OperatorError where a part of the loop fails. Threads that it started have ended when it returns.
     """
@@ -112,7 +115,8 @@ def tell(
                     said = scrape(client, monitor_url)
                     for history in story.histories.values():
                         history.add(now, said)
-                    _compare_what_is_ready(story, models, said, client, monitor_url)
+                    if _compare_what_is_ready(story, models, said, client, monitor_url):
+                        after_round(story)
                 show(story)
                 time.sleep(_TICK_SECONDS)
     finally:
@@ -152,7 +156,9 @@ def _start(
 
 def _compare_what_is_ready(
     story: Story, models: list[Model], said: Exposition, client: httpx.Client, monitor_url: str
-) -> None:
+) -> bool:
+    """Whether the last phase of a round is compared by now, and was not before."""
+    finished = False
     for run in story.runs:
         if time.time() < run.end or not run.traffic.done:
             continue
@@ -161,6 +167,9 @@ def _compare_what_is_ready(
             if model.name not in compared:
                 comparison = _compared(story.settings, run, model, said, client, monitor_url)
                 run.comparisons += [comparison] if comparison else []
+        if len(compared) < len(run.comparisons) == len(models):
+            finished = finished or run.phase == PHASES[-1]
+    return finished
 
 
 def _compared(

@@ -30,7 +30,6 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _POLL_SECONDS = 0.05
 _END_SECONDS = 25.0
 _SWEEP_SECONDS = 10.0
-_LAST_LINES = 5
 
 
 class Interrupted(BaseException):
@@ -50,9 +49,10 @@ class Child:
     log: Path
 
     def last_words(self) -> str:
-        """The last lines of its log."""
+        """Its own error message, or else the last line of its log."""
         lines = [line for line in self.log.read_text("utf-8", "replace").splitlines() if line.strip()]
-        return " / ".join(lines[-_LAST_LINES:]) or "nothing"
+        errors = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+        return (errors or lines or ["nothing"])[-1]
 
 
 class Processes:

@@ -5,10 +5,15 @@ What lives here: settings and phases with their reasons. What must not: processe
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from monitor.errors import OperatorError
+from monitor.records import Task
+
+# The packaged image sets that the demo can run on; a model has the name of its set.
+TASKS: Mapping[str, Task] = {"digits": "classification", "digits-rotation": "regression"}
 
 # Of every so many answers one never gets a label, so that coverage is a number and not just 1.
 UNLABELLED_EVERY = 25

@@ -23,7 +23,9 @@ from demo.settings import PHASES
 
 _BARS = "▁▂▃▄▅▆▇█"
 _COLOURS: Mapping[str, str] = {"clean": "green", "corrupted": "red", "recovered": "cyan"}
-_COLUMNS = 54
+# Of the table: titles, values, and what borders and padding take; the rest of the terminal is for the lines of bars.
+_TITLE_COLUMNS, _VALUE_COLUMNS, _FRAME_COLUMNS = 34, 7, 11
+_FEWEST_BARS, _MOST_BARS = 15, 60
 _LINE_SECONDS = 5.0
 
 
@@ -50,7 +52,7 @@ class LiveView:
         if self._live is None:
             self._live = Live(console=self.console, refresh_per_second=4, transient=False)
             self._live.start()
-        self._live.update(frame(story, self.links))
+        self._live.update(frame(story, self.links, self.console.width))
 
     def close(self) -> None:
         """Leave the last frame standing."""
@@ -96,18 +98,27 @@ def line(story: Story, run: PhaseRun, history: History) -> str:
         value = point.values[gauge.key]
         worst = f" ({point.worst})" if gauge.key == "drift" and point.worst else ""
         parts.append(f"{gauge.short} {_shown(gauge, value)}{worst}")
+    if point.firing:
+        parts.append(f"ALARM {', '.join(point.firing)}")
     name = f"{history.model}: " if len(story.histories) > 1 else ""
     return name + "  ".join(parts)
 
 
-def frame(story: Story, links: Mapping[str, str]) -> RenderableType:
-    """Everything that the live view shows."""
+def frame(story: Story, links: Mapping[str, str], width: int) -> RenderableType:
+    """Everything that the live view shows, in a terminal of so many columns."""
+    room = width - _TITLE_COLUMNS - _VALUE_COLUMNS - _FRAME_COLUMNS
+    bars = max(_FEWEST_BARS, min(room, _MOST_BARS))
     parts: list[RenderableType] = [_heading(story)]
-    parts += [_gauges(story, history) for history in story.histories.values()]
+    parts += [_gauges(story, history, bars) for history in story.histories.values()]
     parts.append(Text(moral(story), style="italic"))
     parts += [Text(verdict(item), style="green" if item.agrees else "bold red") for item in story.comparisons[-3:]]
-    parts.append(Text("   ".join(f"{name} {address}" for name, address in links.items()), style="dim"))
-    return Panel(Group(*parts), title="trueup demo", border_style="dim", width=100)
+    parts += [Text(f"{name.ljust(10)} {address}", style="dim", no_wrap=True) for name, address in links.items()]
+    return Panel(
+        Group(*parts),
+        title="trueup demo",
+        border_style="dim",
+        width=min(width, bars + _TITLE_COLUMNS + _VALUE_COLUMNS + _FRAME_COLUMNS),
+    )
 
 
 def moral(story: Story) -> str:
@@ -122,7 +133,7 @@ def moral(story: Story) -> str:
         return (
             "Labels come late: accuracy speaks of a window that is over."
             if first
-            else "Drift is gone at once; realised accuracy recovers as the labels of clean images come."
+            else "Drift goes with the last corrupted image; realised accuracy recovers with the labels of clean ones."
         )
     if elapsed < delay + short:
         return (
@@ -163,18 +174,21 @@ def _heading(story: Story) -> RenderableType:
     return text
 
 
-def _gauges(story: Story, history: History) -> RenderableType:
+def _gauges(story: Story, history: History, bars: int) -> RenderableType:
     table = Table(box=None, padding=(0, 1), title=history.model, title_justify="left", title_style="bold")
-    table.add_column("")
-    table.add_column(f"last {_COLUMNS * _step(story):.0f} s", width=_COLUMNS)
-    table.add_column("now", justify="right")
+    table.add_column("", width=_TITLE_COLUMNS, no_wrap=True)
+    table.add_column(Text(f"last {bars * _step(story):.0f} s", style="dim"), width=bars)
+    table.add_column(Text("now", style="dim"), width=_VALUE_COLUMNS, justify="right", no_wrap=True)
     point = history.now
     for gauge in history.gauges:
         note = _shown(gauge, point.values[gauge.key] if point else None)
-        table.add_row(gauge.title, _coloured(story, history, gauge), note)
+        table.add_row(gauge.title, _coloured(story, history, gauge, bars), note)
     if point is not None:
         age = "–" if point.ends is None else f"{max(time.time() - point.ends, 0):.0f} s ago"
-        table.add_row(Text("worst column · realised window ended", style="dim"), f"{point.worst or '–'} · {age}", "")
+        table.add_row("worst column", Text(point.worst or "–", style="dim"), "")
+        table.add_row("realised numbers: window ended", Text(age, style="dim"), "")
+        firing = Text(", ".join(point.firing), style="bold red") if point.firing else Text("none", style="green")
+        table.add_row("alarms (1 false one in 90 days)", firing, "")
     return table
 
 
@@ -182,13 +196,13 @@ def _step(story: Story) -> float:
     return story.settings.phase_seconds / 15
 
 
-def _coloured(story: Story, history: History, gauge: Gauge) -> Text:
+def _coloured(story: Story, history: History, gauge: Gauge, columns: int) -> Text:
     step = _step(story)
     last = history.points[-1].at if history.points else 0.0
     cells: list[float | None] = []
     colours: list[str] = []
-    for column in range(_COLUMNS):
-        end = last - (_COLUMNS - 1 - column) * step
+    for column in range(columns):
+        end = last - (columns - 1 - column) * step
         inside = [point for point in history.points if end - step < point.at <= end]
         cells.append(inside[-1].values[gauge.key] if inside else None)
         colours.append(_colour_at(story, end))
