@@ -22,18 +22,15 @@ class Atoms:
     """Atoms in order of value that either profile has rows in; all arrays [A].
 
     `reference` and `current` count the finite values of each, int64. `low` and `high` are where an atom begins and ends
-    in scales from the centre (`Standardisation.exact_positions`); equal for a point.
+    in scales from the centre (`Standardisation.exact_positions`); equal for a point. `is_point`, bool, tells atoms that
+    are one value: at the ends of a clipped axis a stretch of many values has no width either.
     """
 
     reference: Integers
     current: Integers
     low: Floats
     high: Floats
-
-    @property
-    def is_point(self) -> npt.NDArray[np.bool_]:
-        """Atoms that are one value."""
-        return np.asarray(self.low == self.high)
+    is_point: npt.NDArray[np.bool_]
 
 
 def atoms(reference: NumericProfile, current: NumericProfile) -> Atoms:
@@ -57,6 +54,7 @@ def atoms(reference: NumericProfile, current: NumericProfile) -> Atoms:
     stretch[place] = position
     every_low = np.concatenate((stretch, np.minimum(before, position), position))
     every_high = np.concatenate((np.maximum(high, stretch), position, position))
+    is_mark = np.arange(every_low.size) >= cells.size + place.size
     cell_of = np.concatenate((np.arange(cells.size), place, place))
     turn = np.arange(place.size)
     within = np.concatenate((np.full(cells.size, 2 * place.size), 2 * turn, 2 * turn + 1))
@@ -66,7 +64,7 @@ def atoms(reference: NumericProfile, current: NumericProfile) -> Atoms:
         for rest, profile in zip(own, (reference, current), strict=True)
     )
     used = (r > 0) | (c > 0)
-    return Atoms(r[used], c[used], every_low[order][used], every_high[order][used])
+    return Atoms(r[used], c[used], every_low[order][used], every_high[order][used], is_mark[order][used])
 
 
 def _own(cells: Cells, profile: NumericProfile, place: npt.NDArray[np.intp], marks: npt.NDArray[np.intp]) -> Integers:
