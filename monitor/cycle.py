@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import TypeVar
 
+import pyarrow as pa
+
 from monitor import matching
 from monitor.alarm_report import AlarmReport
 from monitor.alarm_stage import AlarmStage, Consumed
@@ -103,12 +105,14 @@ class ModelCycle:
             predictions_after = state.cursor(self.settings.name, "predictions")
             labels_after = state.cursor(self.settings.name, "labels")
             matched_after = state.cursor(self.settings.name, "matched")
+            pending = pa.array(state.pending(self.settings.name), pa.string())
         from_labels = matching.match_labels(
             self.log,
             self.settings.labels,
             after=labels_after,
             until=labels_until,
             predictions_until=predictions_until,
+            pending=pending,
         )
         fault_point("cycle.labels_matched")
         from_predictions = matching.match_predictions(
@@ -117,6 +121,7 @@ class ModelCycle:
             after=predictions_after,
             until=predictions_until,
             labels_until=labels_after,
+            pending=pending,
         )
         repeats = matching.repeats_across_panes(
             self.log, self.settings.windows.pane_seconds, after=predictions_after, until=predictions_until
@@ -169,9 +174,8 @@ class ModelCycle:
         name = self.settings.name
         for version, panes in new.items():
             state.add(name, "predictions", version, sum(panes.values()))
-        state.put_pending(name, from_labels.waiting - from_predictions.matched, now)
-        found = from_labels.matched | from_predictions.matched
-        state.remove_pending(name, found)
+        state.put_pending(name, from_labels.waiting, now)
+        state.remove_pending(name, from_labels.resolved | from_predictions.resolved)
         horizon = round(self.settings.labels.horizon_seconds * MICROSECONDS)
         orphans = state.expire_pending(name, now - horizon)
         for key, amount in (("received", from_labels.labels), ("orphan", orphans)):

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from monitor.engines.hash_join import join_labels
 from monitor.engines.local import event_times, find
 from monitor.label_join import LabelSettings
 from monitor.log.tables import SEQUENCE, ModelLog
@@ -30,41 +31,74 @@ CHUNK_ROWS = 500_000
 REPEAT_HORIZON_SECONDS = 86_400.0
 
 
+# From this many labels on, one join of all files is cheaper than a search in each.
+MANY_LABELS = 50_000
+
+
 @dataclass(frozen=True)
 class Matching:
-    """What one run found: labels taken in, ids whose label found a prediction, ids that wait for theirs."""
+    """What one run found: labels taken in, ids that waited and wait no more, ids that wait for their prediction."""
 
     labels: int
-    matched: frozenset[str]
+    resolved: frozenset[str]
     waiting: frozenset[str]
 
 
-def match_labels(log: ModelLog, settings: LabelSettings, *, after: int, until: int, predictions_until: int) -> Matching:
+def match_labels(
+    log: ModelLog, settings: LabelSettings, *, after: int, until: int, predictions_until: int, pending: pa.Array
+) -> Matching:
     """Match the labels of ingest sequences (after, until] with the predictions up to `predictions_until`.
 
-    What is found is appended to `matched`. A newer prediction finds its label itself, when it is its turn.
+    What is found is appended to `matched`. A newer prediction finds its label itself, when it is its turn. `pending`:
+    the ids that wait already.
     """
+    new = sum(file.rows for file in log.files("labels", after=after))
+    if new >= MANY_LABELS and log.local and log.schema("predictions") is not None:
+        return _match_many(log, settings, after, until, predictions_until, pending)
     count = 0
-    matched: set[str] = set()
+    resolved: set[str] = set()
     waiting: set[str] = set()
     for labels in _chunks(log, "labels", after, until):
         count += labels.num_rows
         ids = _ids(labels)
-        predictions = find(log, "predictions", ids, _outputs(log), until=predictions_until, **_known_range(labels))
-        hits: set[str] = set()
+        predictions = find(
+            log, "predictions", ids, output_columns(log), until=predictions_until, **_known_range(labels)
+        )
+        hits = pa.array([], pa.string())
         if predictions is not None:
             joined = _joined(predictions, labels, settings)
-            hits = set(joined.column("prediction_id").to_pylist())
-            if hits:
+            hits = _ids(joined)
+            if joined.num_rows:
                 log.append("matched", joined, {})
-        matched |= hits
-        waiting |= set(ids.to_pylist()) - hits
-    return Matching(count, frozenset(matched), frozenset(waiting - matched))
+        resolved |= _among(pending, hits)
+        waiting |= set(ids.filter(pc.invert(pc.is_in(ids, value_set=hits))).to_pylist())
+    return Matching(count, frozenset(resolved), frozenset(waiting))
 
 
-def match_predictions(log: ModelLog, settings: LabelSettings, *, after: int, until: int, labels_until: int) -> Matching:
+def _match_many(
+    log: ModelLog, settings: LabelSettings, after: int, until: int, predictions_until: int, pending: pa.Array
+) -> Matching:
+    horizon = round(settings.horizon_seconds * MICROSECONDS)
+    resolved: set[str] = set()
+    waiting: set[str] = set()
+    for rows in join_labels(
+        log, output_columns(log), after=after, until=until, predictions_until=predictions_until, horizon=horizon
+    ):
+        found = pc.is_valid(rows.column("version"))
+        waiting |= set(rows.column("prediction_id").filter(pc.invert(found)).to_pylist())
+        joined = rows.filter(found)
+        if joined.num_rows:
+            resolved |= _among(pending, joined.column("prediction_id"))
+            log.append("matched", joined, {})
+    count = sum(batch.num_rows for batch in log.scan("labels", ["label_time"], after=after, until=until))
+    return Matching(count, frozenset(resolved), frozenset(waiting))
+
+
+def match_predictions(
+    log: ModelLog, settings: LabelSettings, *, after: int, until: int, labels_until: int, pending: pa.Array
+) -> Matching:
     """Match the predictions of (after, until] with labels that came before them (label sequence ≤ labels_until)."""
-    matched: set[str] = set()
+    resolved: set[str] = set()
     for predictions in _chunks(log, "predictions", after, until):
         ids = _ids(predictions)
         earliest = int(event_times(predictions).min()) - round(settings.horizon_seconds * MICROSECONDS)
@@ -75,8 +109,15 @@ def match_predictions(log: ModelLog, settings: LabelSettings, *, after: int, unt
         joined = _joined(predictions, labels, settings)
         if joined.num_rows:
             log.append("matched", joined, {})
-        matched |= set(joined.column("prediction_id").to_pylist())
-    return Matching(0, frozenset(matched), frozenset())
+        resolved |= _among(pending, _ids(joined))
+    return Matching(0, frozenset(resolved), frozenset())
+
+
+def _among(pending: pa.Array, identifiers: pa.Array | pa.ChunkedArray) -> set[str]:
+    """Those of few ids that are among many."""
+    if not len(pending):
+        return set()
+    return set(pending.filter(pc.is_in(pending, value_set=identifiers)).to_pylist())
 
 
 @dataclass(frozen=True)
@@ -133,10 +174,11 @@ def _repeats(rows: pa.Table, pane_seconds: float, after: int) -> Repeats:
 
 
 def _ids(rows: pa.Table) -> pa.Array:
-    return pc.unique(rows.column("prediction_id").combine_chunks())
+    return pc.unique(rows.column("prediction_id")).cast(pa.string())
 
 
-def _outputs(log: ModelLog) -> list[str]:
+def output_columns(log: ModelLog) -> list[str]:
+    """The columns of predictions that an outcome is made of."""
     schema = log.schema("predictions")
     if schema is None:
         return ["prediction_id", "version", "event_time", "prediction"]
@@ -168,7 +210,7 @@ def _known_range(labels: pa.Table) -> dict[str, int]:
 
 
 def _chunks(log: ModelLog, table: str, after: int, until: int, columns: list[str] | None = None) -> Iterator[pa.Table]:
-    names = columns or (_outputs(log) if table == "predictions" else None)
+    names = columns or (output_columns(log) if table == "predictions" else None)
     batches: list[pa.RecordBatch] = []
     rows = 0
     for batch in log.scan(table, names, after=after, until=until):  # type: ignore[arg-type]  # both are table names

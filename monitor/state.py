@@ -384,6 +384,11 @@ class Transaction:
 
             self._connection.execute(sqlite_insert(_PENDING).on_conflict_do_nothing(), rows)
 
+    def pending(self, model: str) -> list[str]:
+        """Ids of labels that wait for their prediction."""
+        query = sa.select(_PENDING.c.prediction_id).where(_PENDING.c.model == model)
+        return [str(name) for name in self._connection.execute(query).scalars()]
+
     def remove_pending(self, model: str, identifiers: Iterable[str]) -> int:
         """These labels found their prediction; returns how many were waiting."""
         removed = 0

@@ -218,7 +218,7 @@ def test_a_kill_after_matching_does_not_hide_a_label_from_a_prediction_that_come
     # What a cycle does before it is killed: matched rows are in the log, the cursors have not moved.
     log = bench.cycle.log
     until = log.last_sequence("labels"), log.last_sequence("predictions")
-    match_labels(log, LABELS, after=0, until=until[0], predictions_until=until[1])
+    match_labels(log, LABELS, after=0, until=until[0], predictions_until=until[1], pending=pa.array([], pa.string()))
     bench.send(predictions(["b"], start=START))
     report = bench.run(START + 2 * HOUR)
     assert report.labels_total["matched"] == 2

@@ -21,7 +21,7 @@ from monitor.records import FEATURE_PREFIX, PROBABILITY_PREFIX
 from monitor.windows import MICROSECONDS
 
 # Rows read at once when panes are rebuilt; a pane larger than this is still read whole.
-CHUNK_ROWS = 1_000_000
+CHUNK_ROWS = 400_000
 
 
 @dataclass(frozen=True)
@@ -241,9 +241,12 @@ def drop_superseded(rows: pa.Table, superseded: dict[str, int] | None) -> pa.Tab
 
 def split_repeats(rows: pa.Table) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None:
     """(code of every row's id, positions of rows whose id repeats); None when no id repeats."""
-    if rows.num_rows < 2 or pc.count_distinct(rows.column("prediction_id")).as_py() == rows.num_rows:
+    if rows.num_rows < 2:
         return None
-    codes = _one_chunk(rows, "prediction_id").dictionary_encode().indices.to_numpy(zero_copy_only=False)
+    encoded = _one_chunk(rows, "prediction_id").dictionary_encode()
+    if len(encoded.dictionary) == rows.num_rows:
+        return None
+    codes = encoded.indices.to_numpy(zero_copy_only=False)
     repeated = np.bincount(codes)[codes] > 1
     return np.asarray(codes, dtype=np.int64), np.flatnonzero(repeated)
 

@@ -1,0 +1,133 @@
+"""Many labels are joined in one pass, with the same matches as a search in every file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from monitor import matching
+from monitor.label_join import LabelSettings
+from monitor.log.tables import ModelLog
+from monitor.matching import Matching, match_labels
+from tests.records_samples import CLASSES, EPOCH, labels, predictions
+
+HOUR = 3_600_000_000
+SETTINGS = LabelSettings(horizon_seconds=86_400)
+NOBODY = pa.array([], pa.string())
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> ModelLog:
+    return ModelLog(str(tmp_path / "log"), "pets")
+
+
+def add(log: ModelLog, batch: pa.RecordBatch, table: str = "predictions") -> int:
+    sequence = log.append(table, pa.Table.from_batches([batch]), {})  # type: ignore[arg-type]
+    assert sequence is not None
+    return sequence
+
+
+def matches(log: ModelLog, monkeypatch: pytest.MonkeyPatch, *, many: bool, **given: Any) -> tuple[Matching, set[Any]]:
+    """What a run says, and the rows it added to `matched`, less bookkeeping."""
+    before = log.last_sequence("matched")
+    with monkeypatch.context() as patch:
+        patch.setattr(matching, "MANY_LABELS", 0 if many else 10**9)
+        limits = {"after": 0, "until": 10**9, "predictions_until": 10**9, "pending": NOBODY, **given}
+        found = match_labels(log, SETTINGS, **limits)
+    rows = log.read("matched", None, after=before)
+    listed = [] if rows is None else rows.drop_columns(["ingest_sequence"]).to_pylist()
+    return found, {tuple(sorted(row.items())) for row in listed}
+
+
+def both(log: ModelLog, monkeypatch: pytest.MonkeyPatch, **given: Any) -> tuple[Matching, set[Any]]:
+    few = matches(log, monkeypatch, many=False, **given)
+    many = matches(log, monkeypatch, many=True, **given)
+    assert many == few
+    return many
+
+
+def test_versions_repeats_late_columns_and_labels_without_a_prediction(
+    log: ModelLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = np.random.default_rng(3)
+    ids = [f"id-{place:03d}" for place in range(200)]
+    add(log, predictions(ids[:150], step=HOUR // 10))
+    add(log, predictions(ids[100:], version="2", start=EPOCH + 100 * HOUR))
+    grown = predictions(["grown"]).append_column("f_new", pa.array([1.0]))
+    add(log, grown)
+    chosen = [*random.choice(ids, 150).tolist(), "grown", "nobody"]
+    add(log, labels(chosen, random.choice(CLASSES, len(chosen)).tolist(), time=EPOCH + 90 * HOUR), "labels")
+    found, rows = both(log, monkeypatch)
+    assert found.labels == len(chosen)
+    assert "nobody" in found.waiting
+    assert len(rows) > 100
+    assert {dict(row)["version"] for row in rows} == {"1", "2"}
+
+
+def test_only_the_stretch_that_was_asked_for_is_joined(log: ModelLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = add(log, predictions(["a", "b", "c"]))
+    add(log, predictions(["d"]))
+    seen = add(log, labels(["a"], ["cat"]), "labels")
+    new = add(log, labels(["b", "d"], ["dog", "dog"]), "labels")
+    add(log, labels(["c"], ["owl"]), "labels")
+    found, rows = both(log, monkeypatch, after=seen, until=new, predictions_until=first)
+    assert (found.labels, found.waiting) == (2, frozenset({"d"}))
+    assert {dict(row)["prediction_id"] for row in rows} == {"b"}
+
+
+def test_a_label_much_older_than_its_prediction_is_of_something_else(
+    log: ModelLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(log, predictions(["near", "far"], events=[EPOCH + 23 * HOUR, EPOCH + 25 * HOUR]))
+    add(log, labels(["near", "far"], ["cat", "cat"], time=EPOCH), "labels")
+    found, rows = both(log, monkeypatch)
+    assert {dict(row)["prediction_id"] for row in rows} == {"near"}
+    assert found.waiting == {"far"}
+
+
+def test_who_waited_and_is_found_is_told(log: ModelLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    add(log, predictions(["a", "b"]))
+    add(log, labels(["a", "b", "c"], ["cat", "cat", "cat"]), "labels")
+    found, _ = both(log, monkeypatch, pending=pa.array(["a", "c", "x"]))
+    assert (found.resolved, found.waiting) == ({"a"}, {"c"})
+
+
+def test_labels_that_bring_the_event_time_read_only_the_files_of_that_time(
+    log: ModelLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(log, predictions(["a"], start=EPOCH))
+    add(log, predictions(["a"], start=EPOCH + 5 * HOUR))
+    add(log, labels(["a"], ["cat"], time=EPOCH + 6 * HOUR, events=[EPOCH + 5 * HOUR]), "labels")
+    _, rows = both(log, monkeypatch)
+    assert len(rows) == 1
+
+
+def test_what_is_written_is_in_order_of_event_time(log: ModelLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(4)
+    ids = [f"{place:04d}" for place in range(1_000)]
+    add(log, predictions(ids))
+    add(log, labels(random.permutation(ids).tolist(), ["cat"] * 1_000), "labels")
+    matches(log, monkeypatch, many=True)
+    rows = log.read("matched", ["event_time"])
+    assert rows is not None
+    times = rows.column("event_time").cast(pa.int64()).to_pylist()
+    assert times == sorted(times)
+
+
+def test_without_predictions_every_label_waits(log: ModelLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    add(log, labels(["a"], ["cat"]), "labels")
+    found, rows = both(log, monkeypatch)
+    assert (found.waiting, rows) == ({"a"}, set())
+
+
+def test_ids_of_any_characters_are_joined_after_a_rewrite(log: ModelLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    odd = ["it's", "x" * 200, '"quoted"', "a b"]
+    add(log, predictions([*odd, "gone"]))
+    log.delete("predictions", "prediction_id = 'gone'")
+    add(log, labels(odd, ["cat"] * 4), "labels")
+    found, rows = both(log, monkeypatch)
+    assert (found.waiting, len(rows)) == (frozenset(), 4)
