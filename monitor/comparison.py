@@ -22,10 +22,10 @@ from monitor.profiles.columns import ColumnProfile, ColumnSpec
 from monitor.profiles.model_profile import Profile, Reference
 from monitor.profiles.numeric import NumericProfile
 from monitor.profiles.outcome import OutcomeProfile
-from monitor.records import column_label
+from monitor.records import EMBEDDING, column_label
 from monitor.statistics import summary
 from monitor.statistics.atoms import atoms
-from monitor.statistics.result import Absent, Estimate, Result
+from monitor.statistics.result import Absent, Estimate, Reason, Result
 from monitor.verdict import SEVERITY, State, Verdict
 
 Floats = npt.NDArray[np.float64]
@@ -44,13 +44,16 @@ class Limits:
     """What a change must exceed to be a warning, or critical; and how sure it must be.
 
     `index`: population stability index beyond its expectation without drift. `missing`: change of the share of missing
-    values. `strange`: share of values out of the reference's range or in new categories. `significance`: p-value of no
+    values. `strange`: share of values out of the reference's range or in new categories. `separable` and `discrepancy`:
+    AUROC of the domain classifier and squared maximum mean discrepancy of embeddings. `significance`: p-value of no
     drift above which a change is left to chance. `minimum_rows`: rows on either side below which nothing is said.
     """
 
     index: tuple[float, float] = (0.1, 0.25)
     missing: tuple[float, float] = (0.05, 0.2)
     strange: tuple[float, float] = (0.01, 0.1)
+    separable: tuple[float, float] = (0.65, 0.8)
+    discrepancy: tuple[float, float] = (0.01, 0.1)
     significance: float = 0.01
     minimum_rows: int = 200
 
@@ -74,7 +77,7 @@ class ColumnComparison:
     """One column: its verdict, every statistic, and its picture where both sides have rows."""
 
     name: str
-    kind: ColumnKind | Literal["other"]
+    kind: ColumnKind | Literal["embedding", "other"]
     verdict: Verdict
     statistics: Mapping[str, Result]
     shares: Shares | None = None
@@ -122,6 +125,9 @@ def compare(
         else:
             verdict = Verdict("warning", "is not in the reference")
         columns.append(ColumnComparison(column_label(name), kind or "other", verdict, {}))
+    if EMBEDDING in statistics:
+        found = statistics[EMBEDDING]
+        columns.append(ColumnComparison(EMBEDDING, "embedding", _judge_embedding(found, limits), found))
     columns.sort(key=lambda column: (-SEVERITY[column.verdict.state], -_size(column), column.name))
     performance = dict(summary.estimated_statistics(reference, profile))
     if outcome is not None:
@@ -231,6 +237,33 @@ def _judge(
         return Verdict("insufficient", index.detail or str(index.reason))
     reasons = [text for state, text in sorted(found, key=lambda item: -SEVERITY[item[0]]) if state != "ok"]
     return Verdict(worst, "; ".join(reasons))
+
+
+def _judge_embedding(results: Mapping[str, Result], limits: Limits) -> Verdict:
+    """The worst of what can be said of the embedding as a whole."""
+    discrepancy = results["maximum_mean_discrepancy"]
+    if isinstance(discrepancy, Absent):
+        told: Mapping[Reason, Verdict] = {
+            Reason.COLUMN_MISSING: Verdict("critical", "the column has vanished"),
+            Reason.DIMENSION_DIFFERS: Verdict("critical", f"has another length: {discrepancy.detail}"),
+            Reason.NO_REFERENCE: Verdict("warning", discrepancy.detail),
+        }
+        return told.get(discrepancy.reason, Verdict("insufficient", discrepancy.detail or str(discrepancy.reason)))
+    if discrepancy.n < limits.minimum_rows:
+        return Verdict("insufficient", f"{discrepancy.n} embeddings, at least {limits.minimum_rows} needed")
+    found: list[tuple[State, str]] = []
+    if discrepancy.p_value is not None and discrepancy.p_value < limits.significance:
+        found.append(_past(discrepancy.value, limits.discrepancy, f"distribution moved (MMD² {discrepancy.value:.3g})"))
+    classifier = results["domain_classifier_auroc"]
+    if isinstance(classifier, Estimate) and (classifier.p_value or 0.0) < limits.significance:
+        text = f"a linear classifier tells it from the reference (AUROC {classifier.value:.2f})"
+        found.append(_past(classifier.value, limits.separable, text))
+    missing = results["missing_rate_difference"]
+    if isinstance(missing, Estimate):
+        text = f"{abs(missing.value):.1%} {'more' if missing.value > 0 else 'fewer'} values missing"
+        found.append(_past(abs(missing.value), limits.missing, text))
+    worst: State = max((state for state, _ in found), key=lambda state: SEVERITY[state], default="ok")
+    return Verdict(worst, "; ".join(text for state, text in found if state != "ok"))
 
 
 def _past(value: float, limits: tuple[float, float], text: str) -> tuple[State, str]:

@@ -29,6 +29,9 @@ _COLUMNS = (
     ("missing, change", "missing_rate_difference"),
     ("out of range", "out_of_range_ratio"),
     ("new categories", "new_category_ratio"),
+    ("MMD²", "maximum_mean_discrepancy"),
+    ("Fréchet", "frechet_distance"),
+    ("classifier AUROC", "domain_classifier_auroc"),
 )
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2733; --paper: #fff; --faint: #66727f; --line: #d9dfe5; --panel: #f5f7f9;

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from monitor.errors import RecordError
 from monitor.records import EMBEDDING, EMBEDDING_DIMENSION_KEY
 
 Floats = npt.NDArray[np.float64]
@@ -22,6 +22,7 @@ Hashes = npt.NDArray[np.uint64]
 Sample = tuple[tuple[int, str], ...]
 
 _BYTES = 2  # of a float16
+_LIST_ROWS = 4_096
 NO_IDS: pa.Array = pa.array([], pa.large_string())
 
 
@@ -41,24 +42,23 @@ class Rows:
 def read_rows(table: pa.Table, dimension: int) -> list[Rows]:
     """The column `embedding` of a table, a part for each of its chunks: nothing is copied where all have the length.
 
-    Raises RecordError where the column does not hold binary values.
+    Binary values of the log, or lists of numbers as files have them; anything else has another dimension.
     """
     column = table.column(EMBEDDING)
-    if pa.types.is_null(column.type):
-        return [Rows(np.empty((0, dimension), np.float16), NO_IDS, len(column), 0)]
-    if not _is_binary(column.type):
-        raise RecordError(
-            "an embedding is not in the form of the log",
-            where=f"column {EMBEDDING!r}",
-            expected="binary values, little-endian float16",
-            got=str(column.type),
-        )
+    lengths = _lengths(column.type)
+    if lengths is None:
+        null = column.null_count
+        return [Rows(np.empty((0, dimension), np.float16), NO_IDS, null, len(column) - null)]
     ids = table.column("prediction_id") if "prediction_id" in table.column_names else None
     parts, start = [], 0
     for chunk in column.chunks:
-        own = None if ids is None else ids.slice(start, len(chunk)).combine_chunks().cast(pa.large_string())
-        parts.append(_decode(chunk.cast(pa.large_binary()), own, dimension))
-        start += len(chunk)
+        # Lists are copied: a few at a time, not a whole chunk in float64.
+        size = max(len(chunk), 1) if lengths is _binary_lengths else _LIST_ROWS
+        for first in range(0, len(chunk), size):
+            piece = chunk.slice(first, size)
+            own = None if ids is None else ids.slice(start, len(piece)).combine_chunks().cast(pa.large_string())
+            parts.append(_decode(piece, own, dimension))
+            start += len(piece)
     return parts
 
 
@@ -66,37 +66,63 @@ def dimension_of(table: pa.Table) -> int:
     """How many numbers an embedding has: what the field's metadata says, else the most frequent length; 0 for none."""
     field = table.schema.field(EMBEDDING)
     written = (field.metadata or {}).get(EMBEDDING_DIMENSION_KEY)
-    if written is not None:
+    measure = _lengths(field.type)
+    if written is not None and measure is not None:
         return int(written)
-    if not _is_binary(field.type):
+    if measure is None:
         return 0
     lengths: Counter[int] = Counter()
     for chunk in table.column(EMBEDDING).chunks:
-        found = pc.value_counts(pc.binary_length(chunk.drop_null()))
+        found = pc.value_counts(measure(chunk.drop_null()))
         for length, count in zip(*(found.field(name).to_pylist() for name in ("values", "counts")), strict=True):
             lengths[length] += count
     # The larger of two equally frequent ones, so that the order of rows does not decide.
-    return max(lengths, key=lambda length: (lengths[length], length), default=0) // _BYTES
+    return max(lengths, key=lambda length: (lengths[length], length), default=0)
 
 
-def _is_binary(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind))
+def _lengths(kind: pa.DataType) -> Callable[[pa.Array], pa.Array] | None:
+    """How the lengths of embeddings of this type are told; None for a type that holds none."""
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
+        return _binary_lengths
+    is_list = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    is_number = is_list and (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type))
+    return pc.list_value_length if is_number else None
+
+
+def _binary_lengths(array: pa.Array) -> pa.Array:
+    """In numbers; an odd byte makes it another one."""
+    length = pc.binary_length(array)
+    odd = pc.equal(pc.bit_wise_and(length, 1), 1)
+    return pc.if_else(odd, 0, pc.divide(length, _BYTES))
 
 
 def _decode(array: pa.Array, ids: pa.Array | None, dimension: int) -> Rows:
-    null = array.null_count
-    right = pc.fill_null(pc.equal(pc.binary_length(array), dimension * _BYTES), False)
+    null, total = array.null_count, len(array)
+    measure = _lengths(array.type)
+    assert measure is not None
+    right = pc.fill_null(pc.equal(measure(array), dimension), False)
     count = pc.sum(right).as_py() or 0
-    if count < len(array):
+    if count < total:
         array = array.filter(right)
         ids = None if ids is None else ids.filter(right)
-    wrong = len(right) - null - count
     if count == 0 or dimension == 0:
-        return Rows(np.empty((count, dimension), np.float16), NO_IDS, null, wrong)
-    _, offsets, data = array.buffers()
-    first = int(np.frombuffer(offsets, np.int64)[array.offset])
-    flat = np.frombuffer(data, "<f2", count=count * dimension, offset=first)
-    return Rows(flat.reshape(count, dimension), NO_IDS if ids is None else ids, null, wrong)
+        return Rows(np.empty((count, dimension), np.float16), NO_IDS, null, total - null - count)
+    matrix = _from_bytes(array, dimension) if measure is _binary_lengths else _from_lists(array, dimension)
+    return Rows(matrix, NO_IDS if ids is None else ids, null, total - null - count)
+
+
+def _from_bytes(array: pa.Array, dimension: int) -> npt.NDArray[np.float16]:
+    plain = array.cast(pa.large_binary())
+    _, offsets, data = plain.buffers()
+    first = int(np.frombuffer(offsets, np.int64)[plain.offset])
+    return np.frombuffer(data, "<f2", count=len(plain) * dimension, offset=first).reshape(len(plain), dimension)
+
+
+def _from_lists(array: pa.Array, dimension: int) -> npt.NDArray[np.float16]:
+    with np.errstate(over="ignore"):
+        # What float16 cannot hold becomes infinite, and is counted as such.
+        flat: npt.NDArray[np.float16] = array.flatten().to_numpy(zero_copy_only=False).astype("<f2")
+    return flat.reshape(len(array), dimension)
 
 
 def smallest(ids: pa.Array, chosen: npt.NDArray[np.bool_], size: int) -> Sample:

@@ -13,7 +13,7 @@ import pytest
 from sklearn.decomposition import PCA
 from sklearn.metrics.pairwise import rbf_kernel
 
-from monitor.errors import DefectError, OperatorError, RecordError
+from monitor.errors import DefectError, OperatorError
 from monitor.profiles.codec import decode_profile, decode_reference, encode_profile, encode_reference, load_reference
 from monitor.profiles.embedding import FEATURE_PAIRS, NO_SPACE, SAMPLE_ROWS, EmbeddingProfile, profile_embedding
 from monitor.profiles.embedding_fit import MINIMUM_ROWS, fit_embedding, kernel_moments, median_distance
@@ -156,10 +156,39 @@ class TestRows:
     def test_a_table_without_the_column_has_no_profile(self, reference: Reference) -> None:
         assert profile_inputs(reference, pa.table({"prediction": [1.0]})).embedding is None
 
-    def test_lists_are_refused_by_name(self, reference: Reference) -> None:
-        with pytest.raises(RecordError, match="not in the form of the log") as raised:
-            profile_inputs(reference, pa.table({EMBEDDING: [[1.0, 2.0]]}))
-        assert (raised.value.where, raised.value.got) == ("column 'embedding'", "list<item: double>")
+    @pytest.mark.parametrize(
+        "kind",
+        [pa.list_(pa.float32()), pa.large_list(pa.float64()), pa.list_(pa.float32(), 200), pa.list_(pa.float16())],
+        ids=str,
+    )
+    def test_lists_of_numbers_as_files_have_them_are_the_same_rows(
+        self, reference: Reference, kind: pa.DataType
+    ) -> None:
+        vectors = activations(draw(30, 9)).astype(np.float16)
+        table = model_rows(vectors, null=(4,))
+        lists = [None if i == 4 else row.tolist() for i, row in enumerate(vectors.astype(np.float64))]
+        if pa.types.is_float16(kind.value_type):
+            lists = [None if i == 4 else list(row) for i, row in enumerate(vectors)]
+        other = table.set_column(1, EMBEDDING, pa.array(lists, kind))
+        assert_same(embedded(reference, table), embedded(reference, other), table)
+        assert dimension_of(other) == 200
+
+    def test_lists_with_holes_or_out_of_the_range_of_float16_are_not_finite(self, reference: Reference) -> None:
+        vectors = activations(draw(3, 9)).tolist()
+        vectors[0][5], vectors[1][5] = None, 1e6
+        profile = embedded(reference, pa.table({EMBEDDING: pa.array(vectors, pa.list_(pa.float64()))}))
+        assert (profile.count, profile.not_finite) == (1, 2)
+
+    @pytest.mark.parametrize("values", [["text", None], [[["nested"]], None], [3, None]], ids=str)
+    def test_other_types_have_another_dimension(self, reference: Reference, values: list[object]) -> None:
+        table = pa.table({EMBEDDING: values})
+        profile = embedded(reference, table)
+        assert (profile.count, profile.null, profile.wrong_dimension) == (0, 1, 1)
+        assert dimension_of(table) == 0
+
+    def test_half_a_number_is_another_dimension(self, reference: Reference) -> None:
+        profile = embedded(reference, pa.table({EMBEDDING: pa.array([b"a" * 401], pa.binary())}))
+        assert (profile.count, profile.wrong_dimension) == (0, 1)
 
     def test_the_dimension_is_what_the_field_says_else_the_most_frequent(self) -> None:
         table = as_table(np.zeros((2, 7)))
