@@ -10,7 +10,7 @@ quick look has no false-alarm budget: that needs time, and is the daemon's.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -97,6 +97,7 @@ class Comparison:
     performance: Mapping[str, Result]
     reference_performance: Mapping[str, float]
     sampled_rows: int | None = None
+    classes: Mapping[str, Mapping[str, Result]] = field(default_factory=dict)
 
     def count(self, state: State) -> int:
         """Columns in a state."""
@@ -143,12 +144,20 @@ def compare(
         performance,
         summary.reference_values(reference),
         reference.sampled_rows,
+        {} if outcome is None else summary.class_statistics(reference, outcome),
     )
 
 
 def record(comparison: Comparison) -> dict[str, Any]:
-    """The comparison for machines: `columns`, `dataset`, `performance`; an absent number is null and has a reason."""
-    return {
+    """The comparison for machines: `columns`, `dataset`, `performance`; an absent number is null and has a reason.
+
+    With labels of a classification there is `classes` as well: precision, recall, F1 and AUROC of each.
+    """
+    classes = {
+        name: {key: _result_record(result) for key, result in results.items()}
+        for name, results in comparison.classes.items()
+    }
+    return ({"classes": classes} if classes else {}) | {
         "columns": {column.name: _column_record(column) for column in comparison.columns},
         "dataset": {
             "reference_rows": comparison.reference_rows,

@@ -1,19 +1,21 @@
-"""Averages over classes of precision, recall and F1, with their sampling variance.
+"""Precision, recall and F1, averaged over classes and of each class, with their sampling variance.
 
-What lives here: the macro statistics from counts per class and, where there is one, the confusion matrix. What must
+What lives here: the statistics from counts per class and, where there is one, the confusion matrix. What must
 not: how the counts came about.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from monitor.profiles.outcome import ClassificationSums
-from monitor.statistics.intervals import LEVEL, MINIMUM_N, unit_interval
-from monitor.statistics.result import Estimate
+from monitor.statistics.intervals import LEVEL, MINIMUM_N, unit_interval, wilson
+from monitor.statistics.ranking import rank_each
+from monitor.statistics.result import Absent, Estimate, Reason, Result
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
@@ -57,6 +59,50 @@ def macro_statistics(sums: ClassificationSums) -> dict[str, Estimate]:
     return found
 
 
+def class_statistics(sums: ClassificationSums, classes: Sequence[str]) -> dict[str, dict[str, Result]]:
+    """Precision, recall, F1 and AUROC of every class by its name, each against the rest.
+
+    Precision and recall have Wilson's interval, F1 that of the macro average over this class alone, AUROC DeLong's.
+    Precision is absent for a class that was never predicted, recall for one that was never labelled, F1 for one that
+    was neither, AUROC for one without labels of its own or of others (and beyond 100 classes).
+    """
+    labelled, predicted, hits = sums.classes[:, :-1].tolist()
+    rankings = rank_each(*sums.scores) if sums.scores.size else [None] * len(classes)
+    found: dict[str, dict[str, Result]] = {}
+    for k, name in enumerate(classes):
+        ranking = rankings[k]
+        found[name] = {
+            "precision": _share(hits[k], predicted[k]),
+            "recall": _share(hits[k], labelled[k]),
+            "f1": _class_f1(sums, k),
+            "auroc": Absent(Reason.ONE_CLASS if sums.scores.size else Reason.NOT_APPLICABLE, labelled[k])
+            if ranking is None
+            else Estimate(
+                ranking.value,
+                labelled[k],
+                *unit_interval(ranking.value, ranking.variance, ranking.typical),
+                LEVEL,
+                error_bound=ranking.error_bound,
+            ),
+        }
+    return found
+
+
+def _share(hits: int, rows: int) -> Result:
+    return Estimate(hits / rows, rows, *wilson(hits, rows), LEVEL) if rows else Absent(Reason.NO_LABELS)
+
+
+def _class_f1(sums: ClassificationSums, k: int) -> Result:
+    labelled, predicted, hits = sums.classes[:, k].tolist()
+    if labelled + predicted == 0:
+        return Absent(Reason.NO_LABELS)
+    only = np.zeros(sums.classes.shape[1] - 1, dtype=bool)
+    only[k] = True
+    value = 2 * hits / (labelled + predicted)
+    variance, typical = macro_variance(sums, "f1", only)
+    return Estimate(value, labelled, *unit_interval(value, variance, typical), LEVEL)
+
+
 def macro_variance(sums: ClassificationSums, kind: str, classes: Mask) -> tuple[float, float]:
     """Variance of the mean of a rate over `classes`, and that mean, both with a hit and a miss more per class."""
     confusion = _smoothed(sums, classes)
@@ -85,7 +131,7 @@ def _smoothed(sums: ClassificationSums, classes: Mask) -> Floats | None:
         return None
     misses = sums.confusion.astype(np.float64)
     np.fill_diagonal(misses, 0.0)
-    extra = np.outer(classes, classes) / max(classes.sum() - 1, 1)
+    extra = np.add.outer(classes, classes, dtype=np.float64) / (2 * (classes.size - 1))
     np.fill_diagonal(extra, 0.0)
     misses[:, :-1] += extra
     return misses

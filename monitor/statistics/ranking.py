@@ -64,10 +64,21 @@ def rank(positives: npt.NDArray[Any], negatives: npt.NDArray[Any]) -> Ranking | 
     if positives.shape[0] == 2:
         # p_0 = 1 − p_1: both classes have the same curve.
         positives, negatives = positives[1:], negatives[1:]
+    found = [ranking for ranking in rank_each(positives, negatives) if ranking is not None]
+    if not found:
+        return None
+    error = sum(sqrt(ranking.variance) for ranking in found) / len(found)
+    means = (
+        sum(getattr(ranking, name) for ranking in found) / len(found) for name in ("value", "error_bound", "typical")
+    )
+    value, error_bound, typical = means
+    return Ranking(value, error**2, error_bound, typical)
+
+
+def rank_each(positives: npt.NDArray[Any], negatives: npt.NDArray[Any]) -> list[Ranking | None]:
+    """AUROC of every class against the rest, from counts [K, cells]; None for a class that lacks either."""
     of_class, others = positives.sum(axis=1), negatives.sum(axis=1)
     used = (of_class > 0) & (others > 0)
-    if not used.any():
-        return None
     p, n = positives[used].astype(np.float64), negatives[used].astype(np.float64)
     rows, rest = of_class[used].astype(np.float64), others[used].astype(np.float64)
     # For a row in cell c: the share of the other side that it is ranked rightly against (DeLong's components).
@@ -76,13 +87,13 @@ def rank(positives: npt.NDArray[Any], negatives: npt.NDArray[Any]) -> Ranking | 
     area = np.einsum("kc,kc->k", p, above) / rows
     spread = np.einsum("kc,kc->k", p, (above - area[:, None]) ** 2) / np.maximum(rows - 1, 1) / rows
     spread += np.einsum("kc,kc->k", n, (below - area[:, None]) ** 2) / np.maximum(rest - 1, 1) / rest
-    # Of few rows the observed spread tells little (none at all where the order is perfect): it is mixed with a model's.
+    # Of few rows the observed spread tells little (none where the order is perfect): it is mixed with a model's.
     fewer = np.maximum(np.minimum(rows, rest), 1.0)
     typical = np.clip(area, 1 / (2 * fewer + 1), 1 - 1 / (2 * fewer + 1))
     spread = (fewer * spread + _MODEL_ROWS * _hanley_mcneil(typical, rows, rest)) / (fewer + _MODEL_ROWS)
     bound = np.einsum("kc,kc->k", p, n) / (2 * rows * rest)
-    error = float(np.sqrt(spread).mean())
-    return Ranking(float(area.mean()), error**2, float(bound.mean()), float(typical.mean()))
+    found = iter(zip(area.tolist(), spread.tolist(), bound.tolist(), typical.tolist(), strict=True))
+    return [Ranking(*next(found)) if has_both else None for has_both in used]
 
 
 def _hanley_mcneil(area: Floats, positives: Floats, negatives: Floats) -> Floats:
@@ -91,8 +102,3 @@ def _hanley_mcneil(area: Floats, positives: Floats, negatives: Floats) -> Floats
     pairs = area * (1 - area)
     pairs += (positives - 1) * (both_positive - area**2) + (negatives - 1) * (both_negative - area**2)
     return np.asarray(np.maximum(pairs, 0.0) / (positives * negatives))
-
-
-def per_row_deviation(found: Ranking, n: int) -> float:
-    """√(n · variance): the standard deviation that one row contributes, from an AUROC of n rows."""
-    return sqrt(n * found.variance)

@@ -11,7 +11,7 @@ from monitor.profiles.model_profile import Profile, Reference
 from monitor.profiles.numeric import NumericProfile
 from monitor.profiles.outcome import ClassificationSums, OutcomeProfile
 from monitor.records import EMBEDDING, column_label
-from monitor.statistics import divergence, embedding_drift, estimation
+from monitor.statistics import divergence, embedding_drift, estimation, macro
 from monitor.statistics.atoms import atoms
 from monitor.statistics.label_shift import label_shift_distance
 from monitor.statistics.performance import classification_statistics, delay_statistics, regression_statistics
@@ -64,6 +64,12 @@ def column_statistics(reference: Reference, profile: Profile) -> dict[str, dict[
 def outcome_statistics(reference: Reference, outcome: OutcomeProfile) -> dict[str, Result]:
     """Performance and label delay of labelled predictions, and by how much the estimates of them were wrong."""
     return _realised(outcome) | delay_statistics(outcome.delays) | estimation.estimate_errors(reference, outcome)
+
+
+def class_statistics(reference: Reference, outcome: OutcomeProfile) -> dict[str, dict[str, Result]]:
+    """Performance of every class by its name; empty for a regression."""
+    sums = outcome.sums
+    return macro.class_statistics(sums, reference.schema.classes) if isinstance(sums, ClassificationSums) else {}
 
 
 def estimated_statistics(reference: Reference, profile: Profile) -> dict[str, Result]:

@@ -54,6 +54,8 @@ def test_two_files_give_every_statistic_and_verdict_as_json_and_as_a_page(folder
     assert content["columns"]["member"]["verdict"]["state"] == "ok"
     assert content["performance"]["accuracy"]["n"] == 1_200
     assert content["performance"]["accuracy"]["reference"] > 0.4
+    assert {"precision", "recall", "f1", "auroc"} == set(next(iter(content["classes"].values())))
+    assert sum(results["recall"]["n"] for results in content["classes"].values()) == 1_200
     shown = Page(page.read_text())
     assert shown.links == []
     assert "script" not in shown.tags

@@ -14,6 +14,7 @@ from monitor.profiles.model_profile import build_reference, profile_outcomes
 from monitor.profiles.outcome import ClassificationSums, ErrorCells, RegressionSums
 from monitor.profiles.scores import ScoreCells
 from monitor.statistics.intervals import unit_interval, wilson
+from monitor.statistics.macro import class_statistics
 from monitor.statistics.performance import (
     CLASSIFICATION,
     REGRESSION,
@@ -143,6 +144,45 @@ def test_intervals_of_classification_cover_the_truth_at_their_level(shares: list
     assert min(covered.values()) >= 0.91 * 400, covered
     for name in ("accuracy", "precision", "recall", "f1", "balanced_accuracy", "cross_entropy", "brier_score"):
         assert covered[name] <= 0.985 * 400, (name, covered[name])
+
+
+def test_every_class_has_the_numbers_that_scikit_learn_gives_it() -> None:
+    classes, shares = 4, [0.6, 0.3, 0.1, 0.0]
+    table = classified(2_000, classes, 9, shares=shares)
+    sums = profile_outcomes(build_reference(schema_of(classes), table), table).sums
+    assert isinstance(sums, ClassificationSums)
+    names = list(schema_of(classes).classes)
+    found = class_statistics(sums, names)
+    label, predicted = np.array(table.column("label")), np.array(table.column("prediction"))
+    scores = metrics.precision_recall_fscore_support(label, predicted, labels=names, zero_division=0)
+    for k, name in enumerate(names[:3]):
+        for statistic, exact in zip(("precision", "recall", "f1"), scores, strict=False):
+            assert value(found[name], statistic) == pytest.approx(exact[k], abs=1e-12)
+        area = found[name]["auroc"]
+        assert isinstance(area, Estimate)
+        assert area.error_bound is not None
+        exact_area = metrics.roc_auc_score(label == name, probabilities(table, classes)[:, k])
+        assert abs(area.value - exact_area) <= area.error_bound
+    assert found["c3"]["recall"] == Absent(Reason.NO_LABELS)
+    assert found["c3"]["auroc"] == Absent(Reason.ONE_CLASS)
+    macro = classification_statistics(sums)["f1"]
+    assert value({"f1": macro}, "f1") == pytest.approx(np.mean([value(found[name], "f1") for name in names]))
+
+
+def test_the_f1_of_a_class_is_covered_and_never_certain() -> None:
+    rng = np.random.default_rng(13)
+    shares = [0.7, 0.25, 0.05]
+    truth = class_statistics(drawn(rng, 300_000, shares, 2.0), "abc")
+    covered = dict.fromkeys("abc", 0)
+    for _ in range(300):
+        for name, results in class_statistics(drawn(rng, 300, shares, 2.0), "abc").items():
+            found = results["f1"]
+            assert isinstance(found, Estimate)
+            assert found.lower is not None
+            assert found.upper is not None
+            assert found.lower < found.upper
+            covered[name] += found.lower <= value(truth[name], "f1") <= found.upper
+    assert min(covered.values()) >= 0.91 * 300, covered
 
 
 def test_a_perfect_sample_does_not_claim_to_be_certain() -> None:
