@@ -134,6 +134,42 @@ def test_a_new_feature_is_added_and_older_rows_lack_it(tmp_path: Path) -> None:
     assert rows.sort_by("prediction_id").column("f_height").to_pylist() == [None, 1.8]
 
 
+def test_a_feature_that_a_version_no_longer_sends_is_absent_and_the_older_rows_keep_it(tmp_path: Path) -> None:
+    spooled(tmp_path / "spool", predictions(["a"]))
+    run(tmp_path)
+    spooled(tmp_path / "spool", without(predictions(["b"], version="2"), "f_age"), writer="x")
+    progress = run(tmp_path)
+    assert progress.rejected == {}
+    rows = ModelLog(str(tmp_path / "log"), "pets").read("predictions", ["prediction_id", "f_age", "f_city"])
+    assert rows is not None
+    ages = dict(zip(rows.column("prediction_id").to_pylist(), rows.column("f_age").to_pylist(), strict=True))
+    assert ages["a"] is not None
+    assert ages["b"] is None
+    assert rows.column("f_city").null_count == 0
+
+
+def test_text_that_comes_as_a_dictionary_is_text_in_the_log_whatever_came_first(tmp_path: Path) -> None:
+    for turn, (first, second) in enumerate((("plain", "coded"), ("coded", "plain"))):
+        root = tmp_path / str(turn)
+        for kind in (first, second):
+            batch = predictions([kind])
+            position = batch.schema.get_field_index("f_city")
+            if kind == "coded":
+                words = batch.column("f_city").dictionary_encode()
+                metadata = batch.schema.metadata
+                batch = batch.set_column(position, "f_city", words).replace_schema_metadata(metadata)
+            spooled(root / "spool", batch, writer=kind)
+            assert run(root).rejected == {}
+        rows = ModelLog(str(root / "log"), "pets").read("predictions", ["f_city"])
+        assert rows is not None
+        assert set(rows.column("f_city").to_pylist()) <= {"Rome", "Oslo"}
+        assert rows.num_rows == 2
+
+
+def without(batch: pa.RecordBatch, column: str) -> pa.RecordBatch:
+    return batch.drop_columns([column]).replace_schema_metadata(batch.schema.metadata)
+
+
 def test_a_model_whose_table_cannot_be_written_keeps_its_segments_and_stops_no_other(tmp_path: Path) -> None:
     other = ModelSchema("plants", "classification", ("oak", "elm"))
     (tmp_path / "log").mkdir()

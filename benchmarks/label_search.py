@@ -1,0 +1,214 @@
+"""How labels without an event time find their predictions: strategies beside each other, in parts of a full rescan.
+
+`python -m benchmarks.label_search [--rows 1000000]`. A log of 30 days, one file a day, ids ordered by time (as UUIDs of
+version 7 are) or random; 10,000 labels of one day (clustered) or of all days (spread). A rescan reads the columns that
+an outcome needs of every row; the strategies find the same rows:
+
+- `find`: the log's way for few labels. Files by the statistics of their ids, then the id column, then the other columns
+  of row groups with a hit.
+- `id scan`: the id column of every file, nothing else: the bound for labels spread over all days.
+- `join`: one DuckDB join over the files, the log's way for many labels.
+- `index`: a sorted file of (hash of id, row group) beside the log, made once, read by memory map.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from monitor.engines.local import find
+from monitor.log.tables import ModelLog
+from monitor.matching import output_columns
+from monitor.records import TIMESTAMP, ModelSchema, prediction_schema
+
+DAYS, LABELS, CLASSES = 30, 10_000, 10
+DAY = 86_400_000_000
+START = 1_789_948_800_000_000
+MODEL = ModelSchema("bench", "classification", tuple(f"class-{k}" for k in range(CLASSES)))
+SEARCHED = ("prediction_id", "version", "event_time", "prediction", *MODEL.probability_columns)
+
+
+def identifiers(times: np.ndarray, random: np.random.Generator, *, ordered: bool) -> pa.Array:
+    """32 hexadecimal digits; `ordered` begin with the time, as UUIDs of version 7 do."""
+    high = times.astype(">u8") if ordered else random.integers(0, 2**63, times.size).astype(">u8")
+    raw = np.concatenate([high.view("u1").reshape(-1, 8), random.integers(0, 256, (times.size, 8), "u1")], axis=1)
+    digits = np.frombuffer(b"0123456789abcdef", "u1")
+    text = np.stack([digits[raw >> 4], digits[raw & 15]], axis=2).reshape(-1)
+    offsets = np.arange(times.size + 1, dtype=np.int32) * 32
+    return pa.Array.from_buffers(pa.string(), times.size, [None, pa.py_buffer(offsets), pa.py_buffer(text)])
+
+
+def fill(folder: Path, rows: int, *, ordered: bool) -> ModelLog:
+    """The log, a day at a time."""
+    random = np.random.default_rng(1)
+    log = ModelLog(str(folder), MODEL.model)
+    schema = prediction_schema(MODEL)
+    for day in range(DAYS):
+        count = rows // DAYS
+        times = START + day * DAY + np.arange(count) * (DAY // count)
+        values = random.random((CLASSES, count))
+        columns: dict[str, object] = {
+            "prediction_id": identifiers(times, random, ordered=ordered),
+            "version": pa.repeat(pa.scalar("1"), count),
+            "event_time": pa.array(times).cast(TIMESTAMP),
+            "prediction": pa.array(MODEL.classes).take(pa.array(values.argmax(0))),
+            "latency_seconds": values[0],
+            "request_id": pa.nulls(count, pa.string()),
+            **{name: values[k] for k, name in enumerate(MODEL.probability_columns)},
+        }
+        log.append("predictions", pa.table([columns[item.name] for item in schema], schema=schema), {"b": day + 1})
+    return log
+
+
+def wanted(log: ModelLog, *, spread: bool) -> pa.Array:
+    """Ids of 10,000 predictions of one day, or of all."""
+    random = np.random.default_rng(2)
+    files = sorted(log.files("predictions"), key=lambda file: file.uri)
+    chosen = files if spread else files[DAYS // 2 : DAYS // 2 + 1]
+    parts = []
+    for file in chosen:
+        ids = pq.read_table(file.uri, columns=["prediction_id"], partitioning=None).column("prediction_id")
+        parts.append(ids.take(pa.array(random.choice(len(ids), LABELS // len(chosen), replace=False))))
+    return pa.chunked_array([chunk for part in parts for chunk in part.chunks]).combine_chunks()
+
+
+def rescan(log: ModelLog, ids: pa.Array) -> int:
+    """All rows of the searched columns, and those of the ids."""
+    found = 0
+    for file in log.files("predictions"):
+        rows = pq.read_table(file.uri, columns=list(SEARCHED), partitioning=None)
+        found += rows.filter(pc.is_in(rows.column("prediction_id"), value_set=ids)).num_rows
+    return found
+
+
+def id_scan(log: ModelLog, ids: pa.Array) -> int:
+    """Only how many there are."""
+    found = 0
+    for file in log.files("predictions"):
+        column = pq.read_table(file.uri, columns=["prediction_id"], partitioning=None).column("prediction_id")
+        found += pc.sum(pc.is_in(column, value_set=ids)).as_py() or 0
+    return int(found)
+
+
+def by_find(log: ModelLog, ids: pa.Array) -> int:
+    """`engines.local.find`."""
+    rows = find(log, "predictions", ids, output_columns(log))
+    return 0 if rows is None else rows.num_rows
+
+
+def by_join(log: ModelLog, ids: pa.Array) -> int:
+    """A semi-join by DuckDB."""
+    import duckdb
+
+    names = ", ".join(f'"{name}"' for name in SEARCHED)
+    wanted_ids = pa.table({"id": ids})
+    with duckdb.connect() as connection:
+        connection.register("wanted_ids", wanted_ids)
+        query = f"SELECT {names} FROM read_parquet(?) WHERE prediction_id IN (SELECT id FROM wanted_ids)"
+        return int(
+            connection.sql(query, params=[[file.uri for file in log.files("predictions")]]).to_arrow_table().num_rows
+        )  # type: ignore[union-attr]
+
+
+class HashIndex:
+    """(hash of id, file and row group), sorted by hash, in two files that are mapped."""
+
+    def __init__(self, log: ModelLog, folder: Path) -> None:
+        self._files = [file.uri for file in log.files("predictions")]
+        hashes, places = [], []
+        for number, uri in enumerate(self._files):
+            parquet = pq.ParquetFile(uri)
+            for group in range(parquet.num_row_groups):
+                column = parquet.read_row_group(group, columns=["prediction_id"]).column("prediction_id")
+                found = self.hashes(column.combine_chunks())
+                hashes.append(found)
+                places.append(np.full(found.size, number * 1_000 + group, np.uint32))
+        keys = np.concatenate(hashes)
+        order = np.argsort(keys, kind="stable")
+        np.save(folder / "keys.npy", keys[order])
+        np.save(folder / "places.npy", np.concatenate(places)[order])
+        self._keys = np.load(folder / "keys.npy", mmap_mode="r")
+        self._places = np.load(folder / "places.npy", mmap_mode="r")
+        self.bytes = sum(path.stat().st_size for path in folder.glob("*.npy"))
+
+    @staticmethod
+    def hashes(column: pa.Array) -> np.ndarray:
+        """64 bits of the ids, which all have 32 digits here."""
+        column = column.cast(pa.string())
+        text = np.frombuffer(column.buffers()[2], np.uint64, len(column) * 4, column.offset * 32).reshape(-1, 4)
+        mixed = text[:, 0]
+        for k in range(1, 4):
+            mixed = (mixed ^ (mixed >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9) ^ text[:, k]
+        return mixed
+
+    def search(self, _: ModelLog, ids: pa.Array) -> int:
+        """The rows, from the row groups that the index names."""
+        keys = np.sort(self.hashes(ids))
+        low, high = np.searchsorted(self._keys, keys, "left"), np.searchsorted(self._keys, keys, "right")
+        places = np.unique(
+            np.concatenate([self._places[a:b] for a, b in zip(low.tolist(), high.tolist(), strict=True)])
+        )
+        found = 0
+        for place in places.tolist():
+            rows = pq.ParquetFile(self._files[place // 1_000]).read_row_group(place % 1_000, columns=list(SEARCHED))
+            found += rows.filter(pc.is_in(rows.column("prediction_id"), value_set=ids)).num_rows
+        return found
+
+
+def measured(search: Callable[[ModelLog, pa.Array], int], log: ModelLog, ids: pa.Array) -> tuple[float, float]:
+    """Wall and processor time of the quicker of two runs; all labels have to be found."""
+    best = (float("inf"), float("inf"))
+    for _ in range(2):
+        wall, processor = time.perf_counter(), time.process_time()
+        found = search(log, ids)
+        best = min(best, (time.perf_counter() - wall, time.process_time() - processor), key=lambda pair: pair[1])
+        assert found >= LABELS // DAYS * DAYS, found
+    return best
+
+
+def main() -> None:
+    """Print one line for each strategy and kind of log."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    rows = parser.parse_args().rows
+    print("| rows | ids | labels | strategy | wall s | processor s | of a rescan |")
+    print("| --- | --- | --- | --- | --- | --- | --- |")
+    for ordered in (True, False):
+        with tempfile.TemporaryDirectory() as name:
+            log = fill(Path(name) / "log", rows, ordered=ordered)
+            started = time.process_time()
+            index = HashIndex(log, Path(name))
+            made = time.process_time() - started
+            for spread in (False, True):
+                ids = wanted(log, spread=spread)
+                strategies: dict[str, Callable[[ModelLog, pa.Array], int]] = {
+                    "rescan": rescan,
+                    "id scan": id_scan,
+                    "find": by_find,
+                    "join": by_join,
+                    "index": index.search,
+                }
+                whole = 0.0
+                for strategy, search in strategies.items():
+                    wall, processor = measured(search, log, ids)
+                    whole = whole or processor
+                    kind, where = "time-ordered" if ordered else "random", "spread" if spread else "one day"
+                    print(
+                        f"| {rows:,} | {kind} | {where} | {strategy} | {wall:.3f} | {processor:.3f} | "
+                        f"{100 * processor / whole:.1f} % |",
+                        flush=True,
+                    )
+            what = f"making the index ({index.bytes / rows:.0f} bytes a row)"
+            print(f"| {rows:,} | {kind} | – | {what} | – | {made:.3f} | |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
