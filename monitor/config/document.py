@@ -154,13 +154,16 @@ class _Reader:
 
     def _key(self, node: yaml.Node, location: Location) -> str:
         # The text as written: a class or a model may be called 7, on or null.
-        if isinstance(node, yaml.ScalarNode):
+        if isinstance(node, yaml.ScalarNode) and _is_text(node.value):
             return str(node.value)
         self._fault(node, location, "a key must be a name")
         return ""
 
     def _scalar(self, node: yaml.Node, location: Location) -> Any:
         kind = node.tag.removeprefix(_TAG)
+        if isinstance(node, yaml.ScalarNode) and not _is_text(node.value):
+            self._fault(node, location, "half of a character (a lone surrogate) is not text")
+            return None
         if isinstance(node, yaml.ScalarNode) and kind in _SCALARS:
             try:
                 return _SCALARS[kind](node.value)
@@ -181,6 +184,11 @@ _SCALARS: dict[str, Callable[[str], Any]] = {
     "int": int,
     "float": float,
 }
+
+
+def _is_text(value: str) -> bool:
+    """Whether a scalar can be written down; an escape such as `"\\ud800"` cannot."""
+    return not any("\ud800" <= mark <= "\udfff" for mark in value)
 
 
 def _without(node: yaml.MappingNode, known: Iterable[Hashable]) -> yaml.MappingNode:

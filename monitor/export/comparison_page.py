@@ -12,7 +12,7 @@ import numpy as np
 
 from monitor.comparison import ColumnComparison, Comparison, Shares
 from monitor.profiles.lattice import from_axis
-from monitor.statistics.result import Absent, Result
+from monitor.statistics.result import Absent, Estimate, Result
 
 _WIDTH, _HEIGHT, _FOOT = 420, 120, 18
 _STATE_WORDS = {"critical": "critical", "warning": "warning", "ok": "ok", "insufficient": "too little data"}
@@ -94,7 +94,7 @@ def _sampling(comparison: Comparison) -> str:
 
 
 def _performance(comparison: Comparison) -> str:
-    if not comparison.performance:
+    if not any(isinstance(result, Estimate) for result in comparison.performance.values()):
         return ""
     lines = []
     for name, result in comparison.performance.items():

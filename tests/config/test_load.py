@@ -254,6 +254,11 @@ models:
             "line 1: models.m.labels.sql.start: expected a number or an ISO 8601 time, got 'soon'",
         ),
         ("models: {m: {bundle: !secret b}}", "line 1: models.m.bundle: the tag '!secret' is not allowed here"),
+        (
+            'models: {m: {bundle: "\\ud83d"}}',
+            "line 1: models.m.bundle: half of a character (a lone surrogate) is not text",
+        ),
+        ('models: {"\\ud83d": {bundle: b}}', "line 1: models: a key must be a name"),
         ("a: [", "line 1: not YAML: expected the node content, but found '<stream end>'"),
         ("? [a]\n: b", "line 1: a key must be a name"),
     ],
