@@ -34,7 +34,7 @@ from monitor.settings import ModelSettings
 from monitor.state import Transaction
 from monitor.statistics.evidence_cells import CellLayout, cell_counts
 from monitor.statistics.evidence_counts import Counts
-from monitor.statistics.risk_cells import RiskCells
+from monitor.statistics.risk_cells import RiskCells, risk_cells
 from monitor.statistics.seasons import due_observations
 from monitor.statistics.summary import reference_values
 from monitor.verdict import CheckSettings, WindowResult
@@ -42,17 +42,19 @@ from monitor.windows import MICROSECONDS, Window
 
 # The merged drift profile of a stretch of one version.
 Merged = Callable[[str, Reference, Window], Profile]
+# Counts of first labels by version and metric.
+NewLabels = Mapping[tuple[str, str], Sequence[LabelBatch]]
 # Plans kept in memory: one for each reference and number of versions.
 _CACHED_PLANS = 512
 
 
 @dataclass(frozen=True)
 class Consumed:
-    """What a cycle has for the alarms: published windows, the watermark, and the new stretch of `matched`."""
+    """What a cycle has for the alarms: published windows, the watermark, and first labels as `read_labels` counted."""
 
     published: Sequence[WindowResult]
     watermark: int | None
-    matched: tuple[int, int]
+    labels: NewLabels
     now: int
 
 
@@ -67,6 +69,30 @@ class AlarmStage:
     _own: dict[str, dict[str, float]] = field(default_factory=dict)
     _regions: NullRegions = field(default_factory=NullRegions)
 
+    def read_labels(self, state: Transaction, references: ReferenceStore, matched: tuple[int, int]) -> NewLabels:
+        """Count the first labels of the new stretch of `matched`; nothing is consumed by it.
+
+        Apart from `run`, since it reads the log: nobody should wait for that with the state locked. Rows are let go
+        batch by batch.
+        """
+        found: dict[tuple[str, str], list[LabelBatch]] = {}
+        if matched[1] <= matched[0]:
+            return found
+        watched = self._watched_versions(state, references)
+        superseded = {version: state.superseded(self.settings.name, version) for version in watched}
+        for version, batch in first_labels(self.log, after=matched[0], until=matched[1]):
+            rows = unique_outcomes(batch, superseded[version]) if version in watched else batch.slice(0, 0)
+            if not rows.num_rows:
+                continue
+            times = event_times(rows)
+            events = int(np.min(times)), int(np.max(times))
+            for check in self.settings.checks.values:
+                cells = risk_cells(check.metric, watched[version])
+                if isinstance(cells, RiskCells):
+                    counts = cells.count(watched[version], rows)
+                    found.setdefault((version, check.metric), []).append(LabelBatch(counts, events))
+        return found
+
     def run(
         self, state: Transaction, references: ReferenceStore, merged: Merged, consumed: Consumed
     ) -> list[AlarmReport]:
@@ -80,7 +106,6 @@ class AlarmStage:
         plans = {
             version: self._plan(judged_by[version], reference, len(watched)) for version, reference in watched.items()
         }
-        labels = self._labels(state, consumed.matched, watched, plans)
         reports: list[AlarmReport] = []
         for version, reference in watched.items():
             known = {item.check: restored(item) for item in read_alarms(state, name, version)}
@@ -89,7 +114,7 @@ class AlarmStage:
             for watch in plans[version].watches:
                 report = known.get(watch.name) or AlarmReport(version, Alarm(watch.name), watch.share)
                 inputs = observed if isinstance(watch.cells, CellLayout) else ()
-                news = News(inputs, labels.get((version, watch.name), ()), windows)
+                news = News(inputs, consumed.labels.get((version, watch.name), ()), windows)
                 reports.append(self._judge(state, judged_by[version], reference, watch, report, news, consumed.now))
         keep_only(state, self.settings.name, {(report.version, report.check) for report in reports})
         return reports
@@ -151,30 +176,6 @@ class AlarmStage:
                 self._plans.clear()
             self._plans[key] = alarm_plan(settings, reference, versions)
         return self._plans[key]
-
-    def _labels(
-        self,
-        state: Transaction,
-        matched: tuple[int, int],
-        watched: Mapping[str, Reference],
-        plans: Mapping[str, AlarmPlan],
-    ) -> dict[tuple[str, str], list[LabelBatch]]:
-        """Counts of the new first labels by version and check; the rows are let go batch by batch."""
-        found: dict[tuple[str, str], list[LabelBatch]] = {}
-        if matched[1] <= matched[0]:
-            return found
-        superseded = {version: state.superseded(self.settings.name, version) for version in watched}
-        for version, batch in first_labels(self.log, after=matched[0], until=matched[1]):
-            rows = unique_outcomes(batch, superseded[version]) if version in watched else batch.slice(0, 0)
-            if not rows.num_rows:
-                continue
-            times = event_times(rows)
-            events = int(np.min(times)), int(np.max(times))
-            for watch in plans[version].watches:
-                if isinstance(watch.cells, RiskCells):
-                    counts = watch.cells.count(watched[version], rows)
-                    found.setdefault((version, watch.name), []).append(LabelBatch(counts, events))
-        return found
 
     def _observations(
         self,

@@ -138,6 +138,8 @@ class ModelCycle:
         tally = Tally(predictions_after, matched_after)
         self._rebuild(dirty, tally)
         fault_point("cycle.rebuilt")
+        with self.state.transaction(write=False) as state:
+            labels = self._alarms.read_labels(state, self.references, (matched_after, matched_until))
         with self.state.transaction() as state:
             self._count(state, from_labels, from_predictions, new, now)
             self._count_repeats(state, tally, repeats)
@@ -153,7 +155,7 @@ class ModelCycle:
                 state,
                 self.references,
                 lambda version, reference, window: self._merged(state, version, reference, window)[0],
-                Consumed(published, mark, (matched_after, matched_until), now),
+                Consumed(published, mark, labels, now),
             )
             report = replace(self._report(state, published, mark), alarms=tuple(alarms))
             fault_point("cycle.committing")

@@ -104,7 +104,7 @@ class TestLabels:
     def test_quiet_labels_alarm_no_more_often_than_promised(self) -> None:
         """Runs to a limit of 100 observations are longer than 100 in the mean, over references and streams."""
         rng, lengths = np.random.default_rng(11), []
-        for _ in range(30):
+        for _ in range(20):
             risks = risk_reference(["errors"], [int(rng.binomial(2_000, 0.1))], [2_000])
             state, length = ev.fresh(risks), 0
             while length < 200:
