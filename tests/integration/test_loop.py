@@ -201,8 +201,8 @@ NOT_HERE = {
     "TrueupLabelsLate": "within seconds, of a horizon of minutes",
     "TrueupLabelsWithoutPrediction": "and for predictions that are there",
 }
-# Rules that stay quiet have series to look at none the less, but for those of a version without a reference and those of
-# a database with labels.
+# Rules that stay quiet have series to look at none the less, but for a version without a reference and a database with
+# labels, which there are not.
 WITHOUT_SERIES = {'trueup_model_info{reference!="ok"}', "trueup_source_success"}
 
 
