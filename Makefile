@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format types bench docs servers clean
+.PHONY: help setup demo test soak lint format types bench docs servers clean
 
 help: ## Show this help
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -24,6 +24,9 @@ demo: $(STAMP) ## The whole loop on real images: fine-tune, serve, monitor, drif
 
 test: $(STAMP) servers lint types ## Lint, type-check and run all tests
 	$(BIN)/python -m pytest
+
+soak: $(STAMP) ## Kill the daemon 200 times and capturing processes 1,000 times, and look whether anything is lost
+	$(BIN)/python -m tests.integration.soak
 
 lint: $(STAMP) ## Lint, formatting, import direction, generated files
 	$(BIN)/ruff check .

@@ -52,6 +52,10 @@ COMMANDS: Mapping[str, Entry] = {
     "compare": Entry("monitor.commands.compare", _LOOK, "Two files: what moved, column by column, worst first."),
     "reference": Entry("monitor.commands.reference", _DATA, "Build a reference from a file of rows."),
     "evaluate": Entry("monitor.commands.evaluate", _LOOK, "One evaluation now, without a daemon."),
+    "history": Entry("monitor.commands.history", _LOOK, "Every revision of the windows that were published."),
+    "replay": Entry(
+        "monitor.commands.replay", _LOOK, "Evaluate the past as if in time, out of the log or out of files."
+    ),
     "status": Entry("monitor.commands.status", _LOOK, "What a running daemon says of its models."),
     "alarms": Entry("monitor.commands.alarms", _LOOK, "Where every alarm stands, and its share of the budget."),
     "doctor": Entry(

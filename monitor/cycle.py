@@ -7,7 +7,8 @@ killed cycle has either happened or not.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import TypeVar
@@ -30,7 +31,9 @@ from monitor.profiles.model_profile import Profile, Reference
 from monitor.profiles.outcome import OutcomeProfile
 from monitor.references import ReferenceStore
 from monitor.settings import ModelSettings
-from monitor.state import State, StoredWindow, Transaction
+from monitor.state import PaneDigest, State, StoredWindow, Transaction
+from monitor.statistics.result import Result
+from monitor.statistics.summary import column_statistics
 from monitor.verdict import WindowResult
 from monitor.window_codec import decode_window, encode_window
 from monitor.windows import (
@@ -44,8 +47,11 @@ from monitor.windows import (
 )
 
 Item = TypeVar("Item")
+ColumnStatistics = Mapping[str, Mapping[str, Result]]
 # Name of the counters of predictions that came again.
 REPEATS = "repeats"
+# Windows whose drift statistics are kept in memory, for as long as only labels come; one takes some 40 kB.
+KNOWN_WINDOWS = 1_024
 # Rebuilt panes that commit together.
 PANES_AT_ONCE = 256
 
@@ -80,14 +86,42 @@ class _Dirty:
         return self.inputs.get(version, set()) | self.outcomes.get(version, set())
 
 
+@dataclass(frozen=True)
+class _MadeOf:
+    """What a window is made of: its panes, a fingerprint of those with inputs, and one of all."""
+
+    inputs: list[PaneDigest]
+    outcomes: list[PaneDigest]
+    inputs_fingerprint: str
+    fingerprint: str
+
+    @property
+    def predictions(self) -> int:
+        """Predictions in the window, repeats removed."""
+        return sum(pane.rows for pane in self.inputs)
+
+    @property
+    def labels(self) -> int:
+        """Labelled predictions in the window."""
+        return sum(pane.rows for pane in self.outcomes)
+
+
 @dataclass
 class ModelCycle:
-    """Evaluates one model again and again; keeps merged profiles in memory between cycles, nothing else."""
+    """Evaluates one model again and again; keeps merged profiles in memory between cycles, nothing else.
+
+    A replay, which shows what windows were in the end, leaves out what only matters while one looks on: `rolling`
+    windows, and better provisional numbers of the lengths (seconds) in `quiet_windows`.
+    """
 
     settings: ModelSettings
     log: ModelLog
     state: State
     references: ReferenceStore
+    join: matching.Join = field(default_factory=matching.LogJoin)
+    rolling: bool = True
+    quiet_windows: frozenset[float] = frozenset()
+    _known_columns: OrderedDict[str, ColumnStatistics] = field(default_factory=OrderedDict)
     _mergers: dict[str, tuple[str, PaneMerger[Profile], PaneMerger[OutcomeProfile]]] = field(default_factory=dict)
     _alarms: AlarmStage = field(init=False)
     _learning: Learning = field(init=False)
@@ -106,7 +140,7 @@ class ModelCycle:
             labels_after = state.cursor(self.settings.name, "labels")
             matched_after = state.cursor(self.settings.name, "matched")
             pending = pa.array(state.pending(self.settings.name), pa.string())
-        from_labels = matching.match_labels(
+        from_labels = self.join.labels(
             self.log,
             self.settings.labels,
             after=labels_after,
@@ -115,7 +149,7 @@ class ModelCycle:
             pending=pending,
         )
         fault_point("cycle.labels_matched")
-        from_predictions = matching.match_predictions(
+        from_predictions = self.join.predictions(
             self.log,
             self.settings.labels,
             after=predictions_after,
@@ -123,7 +157,7 @@ class ModelCycle:
             labels_until=labels_after,
             pending=pending,
         )
-        repeats = matching.repeats_across_panes(
+        repeats = self.join.repeats(
             self.log, self.settings.windows.pane_seconds, after=predictions_after, until=predictions_until
         )
         matched_until = self.log.last_sequence("matched")
@@ -154,7 +188,7 @@ class ModelCycle:
             alarms = self._alarms.run(
                 state,
                 self.references,
-                lambda version, reference, window: self._merged(state, version, reference, window)[0],
+                lambda version, reference, window: self._merged_inputs(state, version, reference, window),
                 Consumed(published, mark, labels, now),
             )
             report = replace(self._report(state, published, mark), alarms=tuple(alarms))
@@ -193,8 +227,8 @@ class ModelCycle:
         known = {identifier for (_, identifier), repeat in repeats.items() if repeat.known_panes}
         for key, amount in (
             ("matched", len(tally.matched - known)),
-            ("corrected", sum(tally.corrected.values())),
-            ("contradicted", sum(tally.contradicted.values())),
+            ("corrected", sum(count for identifier, count in tally.corrected.items() if identifier not in known)),
+            ("contradicted", sum(count for identifier, count in tally.contradicted.items() if identifier not in known)),
         ):
             state.add(name, "labels", key, amount)
 
@@ -324,17 +358,19 @@ class ModelCycle:
     def _publish_window(
         self, state: Transaction, version: str, reference: Reference, window: Window, now: int
     ) -> WindowResult | None:
-        inputs, outcomes, made_of = self._merged(state, version, reference, window)
-        if not inputs.rows:
+        made_of = self._made_of(state, version, reference, window)
+        if not made_of.predictions:
             return None
         history = state.windows(
             self.settings.name, version=version, seconds=window.seconds, start=window.start, end=window.start + 1
         )
         latest = history[-1] if history else None
-        ripe = maturity(window, inputs.rows, outcomes.rows, self.settings.labels, now)
+        ripe = maturity(window, made_of.predictions, made_of.labels, self.settings.labels, now)
         if latest is not None and latest.maturity == "final":
             ripe = "final"
-        if latest is not None and latest.fingerprint == made_of and latest.maturity == ripe:
+        if latest is not None and latest.fingerprint == made_of.fingerprint and latest.maturity == ripe:
+            return None
+        if latest is not None and ripe == "provisional" and window.seconds in self.quiet_windows:
             return None
         # Revision 0 is provisional and replaced in place; final is 1, and every later change one more.
         revision = 0 if ripe == "provisional" else (latest.revision if latest else 0) + 1
@@ -343,10 +379,10 @@ class ModelCycle:
             version,
             reference,
             window,
-            inputs,
-            outcomes,
+            *self._merged(state, version, made_of),
             maturity=ripe,
             revision=revision,
+            columns=self._columns(state, version, reference, made_of),
         )
         self._learning.learn(state, reference, result)
         state.put_window(
@@ -359,15 +395,13 @@ class ModelCycle:
                 revision=revision,
                 maturity=ripe,
                 evaluated_at=now,
-                fingerprint=made_of,
+                fingerprint=made_of.fingerprint,
                 result=encode_window(result),
             ),
         )
         return result
 
-    def _merged(
-        self, state: Transaction, version: str, reference: Reference, window: Window
-    ) -> tuple[Profile, OutcomeProfile, str]:
+    def _made_of(self, state: Transaction, version: str, reference: Reference, window: Window) -> _MadeOf:
         known = self._mergers.get(version)
         if known is None or known[0] != reference.identity:
             name = self.settings.name
@@ -377,11 +411,30 @@ class ModelCycle:
                 outcome_merger(name, version, reference),
             )
             self._mergers[version] = known
+        inputs, outcomes = (merger.panes(state, window.start, window.end) for merger in known[1:])
+        of_inputs = fingerprint(reference.identity, (("inputs", pane.start, pane.digest) for pane in inputs))
+        whole = fingerprint(of_inputs, (("outcomes", pane.start, pane.digest) for pane in outcomes))
+        return _MadeOf(inputs, outcomes, of_inputs, whole)
+
+    def _merged(self, state: Transaction, version: str, made_of: _MadeOf) -> tuple[Profile, OutcomeProfile]:
+        _, inputs, outcomes = self._mergers[version]
         seconds = self.settings.windows.pane_seconds
-        inputs, input_panes = known[1].merge(state, window.start, window.end, seconds)
-        outcomes, outcome_panes = known[2].merge(state, window.start, window.end, seconds)
-        panes = [("inputs", *pane) for pane in input_panes] + [("outcomes", *pane) for pane in outcome_panes]
-        return inputs, outcomes, fingerprint(reference.identity, panes)
+        return inputs.merge(state, made_of.inputs, seconds), outcomes.merge(state, made_of.outcomes, seconds)
+
+    def _merged_inputs(self, state: Transaction, version: str, reference: Reference, window: Window) -> Profile:
+        made_of = self._made_of(state, version, reference, window)
+        return self._mergers[version][1].merge(state, made_of.inputs, self.settings.windows.pane_seconds)
+
+    def _columns(self, state: Transaction, version: str, reference: Reference, made_of: _MadeOf) -> ColumnStatistics:
+        """Drift statistics of inputs; those that did not change (only labels came) are not computed again."""
+        known = self._known_columns.get(made_of.inputs_fingerprint)
+        if known is None:
+            inputs = self._mergers[version][1].merge(state, made_of.inputs, self.settings.windows.pane_seconds)
+            known = self._known_columns[made_of.inputs_fingerprint] = column_statistics(reference, inputs)
+            if len(self._known_columns) > KNOWN_WINDOWS:
+                self._known_columns.popitem(last=False)
+        self._known_columns.move_to_end(made_of.inputs_fingerprint)
+        return known
 
     def _report(self, state: Transaction, published: list[WindowResult], mark: int | None) -> CycleReport:
         name = self.settings.name
@@ -395,7 +448,7 @@ class ModelCycle:
                 continue
             for seconds in self.settings.windows.window_seconds:
                 window = rolling_window(newest, self.settings.windows, seconds)
-                rolling.append(self._rolling(state, version, reference, window))
+                rolling += [self._rolling(state, version, reference, window)] if self.rolling else []
                 stored = state.windows(name, version=version, seconds=seconds, maturity="final", newest=1)
                 final += [decode_window(item.result) for item in stored]
         return CycleReport(
@@ -411,17 +464,17 @@ class ModelCycle:
         )
 
     def _rolling(self, state: Transaction, version: str, reference: Reference, window: Window) -> WindowResult:
-        inputs, outcomes, _ = self._merged(state, version, reference, window)
+        made_of = self._made_of(state, version, reference, window)
         return evaluate_window(
             self._learning.settings_for(state, version, reference, window.seconds),
             version,
             reference,
             window,
-            inputs,
-            outcomes,
+            *self._merged(state, version, made_of),
             maturity="provisional",
             revision=0,
             rolling=True,
+            columns=self._columns(state, version, reference, made_of),
         )
 
 

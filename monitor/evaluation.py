@@ -6,7 +6,7 @@ What lives here: which statistics a window has, its coverage, maturity and verdi
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from monitor.label_join import Maturity
 from monitor.profiles.model_profile import Profile, Reference
@@ -29,8 +29,9 @@ def evaluate_window(
     maturity: Maturity,
     revision: int,
     rolling: bool = False,
+    columns: Mapping[str, Mapping[str, Result]] | None = None,
 ) -> WindowResult:
-    """Every statistic of the window with its verdicts.
+    """Every statistic of the window with its verdicts; `columns` are those of the same inputs, if they are known.
 
     `inputs` and `outcomes` are the merged profiles of the window's panes, repeats removed; coverage is labelled
     predictions over predictions, undefined (absent) without predictions.
@@ -44,7 +45,8 @@ def evaluate_window(
         **summary.outcome_statistics(reference, outcomes),
         **summary.estimated_statistics(reference, inputs),
     }
-    columns = summary.column_statistics(reference, inputs)
+    if columns is None:
+        columns = summary.column_statistics(reference, inputs)
     verdicts = judge(settings.checks, values, columns, summary.reference_values(reference))
     return WindowResult(
         model=settings.name,

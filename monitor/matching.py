@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -157,6 +158,39 @@ def repeats_across_panes(log: ModelLog, pane_seconds: float, *, after: int, unti
             mine = rows.filter(pc.is_in(rows.column("prediction_id"), value_set=_ids(several)))
             found |= _repeats(mine, pane_seconds, after)
     return found
+
+
+class Join(Protocol):
+    """How a cycle brings labels and predictions together."""
+
+    def labels(
+        self,
+        log: ModelLog,
+        settings: LabelSettings,
+        /,
+        *,
+        after: int,
+        until: int,
+        predictions_until: int,
+        pending: pa.Array,
+    ) -> Matching:
+        """As `match_labels`."""
+
+    def predictions(
+        self, log: ModelLog, settings: LabelSettings, /, *, after: int, until: int, labels_until: int, pending: pa.Array
+    ) -> Matching:
+        """As `match_predictions`."""
+
+    def repeats(self, log: ModelLog, pane_seconds: float, /, *, after: int, until: int) -> Repeats:
+        """As `repeats_across_panes`."""
+
+
+class LogJoin:
+    """The live join: whatever is new is looked up in the log, and what is found is appended to `matched`."""
+
+    labels = staticmethod(match_labels)
+    predictions = staticmethod(match_predictions)
+    repeats = staticmethod(repeats_across_panes)
 
 
 def _repeats(rows: pa.Table, pane_seconds: float, after: int) -> Repeats:

@@ -6,7 +6,7 @@ What lives here: the way from log rows to stored profiles and back. What must no
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -16,7 +16,7 @@ from monitor.log.tables import ModelLog
 from monitor.profiles.codec import decode_outcome, decode_profile, encode_outcome, encode_profile
 from monitor.profiles.model_profile import Profile, Reference, empty_outcome, profile_inputs, profile_outcomes
 from monitor.profiles.outcome import OutcomeProfile
-from monitor.state import PaneKind, StoredPane, Transaction
+from monitor.state import PaneDigest, PaneKind, StoredPane, Transaction
 from monitor.windows import MICROSECONDS, WindowSettings
 
 T = TypeVar("T", Profile, OutcomeProfile)
@@ -84,28 +84,31 @@ class PaneMerger(Generic[T]):
     reference: Reference
     decode: Callable[[bytes, Reference], T]
     empty: Callable[[Reference], T]
-    _blocks: OrderedDict[tuple[int, int], tuple[tuple[tuple[int, str], ...], T]] = field(default_factory=OrderedDict)
+    _blocks: OrderedDict[tuple[int, int], tuple[tuple[PaneDigest, ...], T]] = field(default_factory=OrderedDict)
 
-    def merge(self, state: Transaction, start: int, end: int, pane_seconds: float) -> tuple[T, list[tuple[int, str]]]:
-        """The merged profile of [start, end) and the (start, digest) of the panes in it."""
-        digests = state.pane_digests(self.model, self.version, self.kind, start, end)
+    def panes(self, state: Transaction, start: int, end: int) -> list[PaneDigest]:
+        """What there is to merge in [start, end)."""
+        return state.pane_digests(self.model, self.version, self.kind, start, end)
+
+    def merge(self, state: Transaction, panes: Sequence[PaneDigest], pane_seconds: float) -> T:
+        """The merged profile of these panes."""
         size = round(pane_seconds * MICROSECONDS) * BLOCK_PANES
-        blocks: dict[int, list[tuple[int, str]]] = {}
-        for pane, digest in digests:
-            blocks.setdefault(pane // size * size, []).append((pane, digest))
+        blocks: dict[int, list[PaneDigest]] = {}
+        for pane in panes:
+            blocks.setdefault(pane.start // size * size, []).append(pane)
         merged = self.empty(self.reference)
         for block, content in sorted(blocks.items()):
             merged = merged.merge(self._block(state, block, tuple(content)))
-        return merged, digests
+        return merged
 
-    def _block(self, state: Transaction, block: int, content: tuple[tuple[int, str], ...]) -> T:
-        key = (block, content[0][0])
+    def _block(self, state: Transaction, block: int, content: tuple[PaneDigest, ...]) -> T:
+        key = (block, content[0].start)
         cached = self._blocks.get(key)
         if cached is not None and cached[0] == content:
             self._blocks.move_to_end(key)
             return cached[1]
         merged = self.empty(self.reference)
-        for pane in state.panes(self.model, self.version, self.kind, content[0][0], content[-1][0] + 1):
+        for pane in state.panes(self.model, self.version, self.kind, content[0].start, content[-1].start + 1):
             merged = merged.merge(self.decode(pane.profile, self.reference))
         self._blocks[key] = (content, merged)
         while len(self._blocks) > CACHED_BLOCKS:

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from monitor.cycle import ModelCycle
 from monitor.errors import OperatorError
+from monitor.fault_points import fault_point
 from monitor.label_sources import SQL, LabelSources
 from monitor.log.dead_letters import DeadLetters
 from monitor.log.ingest import Progress, ingest
@@ -53,6 +54,7 @@ class OwnSpool:
         with self._lock:
             for batch in batches:
                 self._writer.append(batch)
+        fault_point("request.durable")
 
     def seal(self) -> None:
         """Make what was written available to the ingester."""
@@ -134,6 +136,7 @@ class Pipeline:
         progress = ingest(
             self.settings.spools, self.settings.log_url, future_limit=self._future_limit, set_aside=self._set_aside
         )
+        fault_point("ingest.unnoted")
         now = self.now()
         with self.state.transaction() as state:
             for (model, source), newest in progress.newest.items():

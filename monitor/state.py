@@ -16,7 +16,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
@@ -74,6 +74,14 @@ class StoredPane:
     reference: str
     rows: int
     profile: bytes
+
+
+class PaneDigest(NamedTuple):
+    """What a pane holds without its profile: its start (µs), a digest of the encoded profile, its rows."""
+
+    start: int
+    digest: str
+    rows: int
 
 
 @dataclass(frozen=True)
@@ -355,10 +363,10 @@ class Transaction:
         )
         return [_window(row) for row in self._connection.execute(query).mappings()]
 
-    def pane_digests(self, model: str, version: str, kind: PaneKind, start: int, end: int) -> list[tuple[int, str]]:
-        """(start, digest of the encoded profile) of the panes of [start, end), in order."""
+    def pane_digests(self, model: str, version: str, kind: PaneKind, start: int, end: int) -> list[PaneDigest]:
+        """What the panes of [start, end) hold, in order."""
         query = (
-            sa.select(_PANES.c.start, _PANES.c.digest)
+            sa.select(_PANES.c.start, _PANES.c.digest, _PANES.c.rows)
             .where(
                 _PANES.c.model == model,
                 _PANES.c.version == version,
@@ -368,7 +376,7 @@ class Transaction:
             )
             .order_by(_PANES.c.start)
         )
-        return [(int(row[0]), str(row[1])) for row in self._connection.execute(query)]
+        return [PaneDigest(int(row[0]), str(row[1]), int(row[2])) for row in self._connection.execute(query)]
 
     def put_pending(self, model: str, identifiers: Iterable[str], now: int) -> None:
         """Note labels that wait for their prediction; one that waits already keeps its age."""

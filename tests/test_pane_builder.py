@@ -97,17 +97,19 @@ def test_a_stretch_that_did_not_change_is_not_decoded_again(
     monkeypatch.setattr(merger, "decode", counting)
     with state.transaction() as transaction:
         transaction.put_panes("pets", rebuild_inputs(log, reference, "1", starts, SETTINGS, {}, Tally(0, 0)))
-        first, panes = merger.merge(transaction, START, START + 24 * PANE, 300)
-        assert (first.rows, len(panes), len(decoded)) == (48, 24, 24)
-        assert merger.merge(transaction, START, START + 24 * PANE, 300)[0].rows == 48
+        panes = merger.panes(transaction, START, START + 24 * PANE)
+        assert (merger.merge(transaction, panes, 300).rows, len(panes), len(decoded)) == (48, 24, 24)
+        assert sum(pane.rows for pane in panes) == 48
+        assert merger.merge(transaction, panes, 300).rows == 48
         assert len(decoded) == 24
         add(log, predictions(["late"], start=START + 1))
         transaction.put_panes("pets", rebuild_inputs(log, reference, "1", {START}, SETTINGS, {}, Tally(0, 0)))
-        assert merger.merge(transaction, START, START + 24 * PANE, 300)[0].rows == 49
+        assert merger.merge(transaction, merger.panes(transaction, START, START + 24 * PANE), 300).rows == 49
         assert len(decoded) == 24 + 12
 
 
 def test_a_window_without_panes_is_the_empty_profile(state: State, reference: Reference) -> None:
     with state.transaction(write=False) as transaction:
-        profile, panes = input_merger("pets", "1", reference).merge(transaction, START, START + PANE, 300)
-    assert (profile.rows, panes) == (0, [])
+        merger = input_merger("pets", "1", reference)
+        assert merger.panes(transaction, START, START + PANE) == []
+        assert merger.merge(transaction, [], 300).rows == 0

@@ -111,12 +111,13 @@ def _rules(
 
     from monitor.pipeline import record_rules
 
-    given = dict(_pair(text) for text in mapping or [])
+    given = dict(pair(text) for text in mapping or [])
     mapped = replace(model, column_map={**model.column_map, **{column: role for role, column in given.items()}})
     return record_rules(settings, mapped, version=version, source=source)
 
 
-def _pair(text: str) -> tuple[str, str]:
+def pair(text: str) -> tuple[str, str]:
+    """Role and column of ROLE=COLUMN."""
     role, separator, column = text.partition("=")
     if not (role and separator and column):
         raise typer.BadParameter(f"{text!r} is not ROLE=COLUMN, such as id=request_id", param_hint="--map")

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from deltalake.exceptions import DeltaError
 
 from monitor.errors import OperatorError, RecordError
+from monitor.fault_points import fault_point
 from monitor.log import spool
 from monitor.log.agreement import alike, sift, widen
 from monitor.log.tables import ModelLog, TableName, check_model_name
@@ -143,9 +144,11 @@ def _read(writer: str, number: int, path: Path, progress: Progress, stuck: set[s
 def _finish(segment: _Segment, set_aside: SetAside, progress: Progress, stuck: set[str]) -> None:
     """Keep what was refused of a segment whose rows are all in the log, then remove it."""
     try:
+        fault_point("ingest.removing")
         for refused in segment.refused:
             set_aside(refused.model, refused.kind, refused.reason, refused.rows)
         spool.remove_segment(segment.path)
+        fault_point("ingest.removed")
     except OSError as error:
         progress.errors.append(f"segment {segment.path.name} of {segment.writer} cannot be finished: {error}")
         stuck.add(segment.writer)
@@ -185,6 +188,7 @@ def _commit(
     data = pa.concat_tables(parts, promote_options="default")
     if log.append(table, data, highest) is None:
         return
+    fault_point("ingest.committed")
     progress.rows[model, table] += data.num_rows
     for writer, moment in newest.items():
         progress.newest[model, writer] = max(moment, progress.newest.get((model, writer), moment))

@@ -28,6 +28,7 @@ import pyarrow as pa
 import uuid_utils
 
 from monitor.errors import OperatorError
+from monitor.fault_points import fault_point
 
 MAGIC = b"TRUEUPS1"
 OPEN_SUFFIX = ".open"
@@ -109,6 +110,7 @@ class SpoolWriter:
         assert self._file is not None
         try:
             _write_whole(self._file, frame)
+            fault_point("spool.written")
             if self.settings.fsync == "always":
                 os.fsync(self._file.fileno())
         except OSError:
@@ -138,7 +140,9 @@ class SpoolWriter:
         if self.settings.fsync != "never":
             os.fsync(file.fileno())
         file.close()
+        fault_point("spool.sealing")
         _seal(self._path)
+        fault_point("spool.sealed")
 
     def close(self) -> None:
         """Seal what is open and let go of the folder."""
