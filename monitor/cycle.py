@@ -30,6 +30,7 @@ from monitor.pane_builder import PaneMerger, input_merger, outcome_merger, rebui
 from monitor.profiles.model_profile import Profile, Reference
 from monitor.profiles.outcome import OutcomeProfile
 from monitor.references import ReferenceStore
+from monitor.rollup import RollUp
 from monitor.settings import ModelSettings
 from monitor.state import PaneDigest, State, StoredWindow, Transaction
 from monitor.statistics.result import Result
@@ -124,9 +125,11 @@ class ModelCycle:
     _known_columns: OrderedDict[str, ColumnStatistics] = field(default_factory=OrderedDict)
     _mergers: dict[str, tuple[str, PaneMerger[Profile], PaneMerger[OutcomeProfile]]] = field(default_factory=dict)
     _alarms: AlarmStage = field(init=False)
+    _rollup: RollUp = field(init=False)
     _learning: Learning = field(init=False)
 
     def __post_init__(self) -> None:
+        self._rollup = RollUp(self.settings)
         self._learning = Learning(self.settings)
         self._alarms = AlarmStage(self.settings, self.log, self._learning)
 
@@ -192,6 +195,7 @@ class ModelCycle:
                 Consumed(published, mark, labels, now),
             )
             report = replace(self._report(state, published, mark), alarms=tuple(alarms))
+            self._roll_up(state)
             fault_point("cycle.committing")
         fault_point("cycle.committed")
         return report
@@ -298,16 +302,29 @@ class ModelCycle:
             reference = self.references.get(version)
             with self.state.transaction(write=False) as state:
                 lost = state.superseded(name, version)
-            inputs = rebuild_inputs(
-                self.log, reference, version, dirty.inputs.get(version, set()), windows, lost, tally
+                of_inputs = self._rollup.grains(state, version, dirty.inputs.get(version, ()))
+                of_outcomes = self._rollup.grains(state, version, dirty.outcomes.get(version, ()))
+            inputs = (
+                rebuild_inputs(self.log, reference, version, starts, replace(windows, pane_seconds=grain), lost, tally)
+                for grain, starts in of_inputs.items()
             )
-            outcomes = rebuild_outcomes(
-                self.log, reference, version, dirty.outcomes.get(version, set()), windows, lost, tally
+            outcomes = (
+                rebuild_outcomes(
+                    self.log, reference, version, starts, replace(windows, pane_seconds=grain), lost, tally
+                )
+                for grain, starts in of_outcomes.items()
             )
             # In parts, so that others get their turn at the state, and a long backlog does not pile up in memory.
-            for part in batched(chain(inputs, outcomes), PANES_AT_ONCE):
+            for part in batched(chain.from_iterable(chain(inputs, outcomes)), PANES_AT_ONCE):
                 with self.state.transaction() as state:
                     state.put_panes(name, part)
+
+    def _roll_up(self, state: Transaction) -> None:
+        """Old panes become coarser, by their distance from the newest: the clock has no say."""
+        for version in state.versions(self.settings.name):
+            reference, newest = self.references.get(version), state.newest_pane(self.settings.name, version)
+            if reference is not None and newest is not None:
+                self._rollup.run(state, version, reference, newest)
 
     def _sources(self, state: Transaction, now: int) -> list[SourceProgress]:
         # A source that spoke in the future was seen before the clock was set back: from now on its silence counts.

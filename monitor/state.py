@@ -245,6 +245,19 @@ class Transaction:
             }
             self.upsert(_PANES, key, values)
 
+    def replace_panes(self, model: str, pane: StoredPane) -> None:
+        """Store a pane in the place of all that begin within it."""
+        self._connection.execute(
+            sa.delete(_PANES).where(
+                _PANES.c.model == model,
+                _PANES.c.version == pane.version,
+                _PANES.c.kind == pane.kind,
+                _PANES.c.start >= pane.start,
+                _PANES.c.start < pane.end,
+            )
+        )
+        self.put_panes(model, [pane])
+
     def panes(self, model: str, version: str, kind: PaneKind, start: int, end: int) -> list[StoredPane]:
         """Panes of [start, end) in order."""
         query = (
