@@ -98,13 +98,14 @@ class AlarmBench:
     state: State = field(init=False)
     cycle: ModelCycle = field(init=False)
     writers: int = 0
+    url: str = ""
 
     def __post_init__(self) -> None:
         write_reference(self.root / "reference.trueup")
         self.open()
 
     def open(self) -> None:
-        self.state = open_state(f"sqlite:///{self.root / 'state.db'}", exclusive=True)
+        self.state = open_state(self.url or f"sqlite:///{self.root / 'state.db'}", exclusive=True)
         self.state.acquire(0)
         log = ModelLog(str(self.root / "log"), self.settings.name)
         self.cycle = ModelCycle(self.settings, log, self.state, ReferenceStore(self.settings))
