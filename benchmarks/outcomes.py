@@ -18,8 +18,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,8 @@ CLASSES = tuple(f"class {k}" for k in range(10))
 SHARES = (0.22, 0.18, 0.15, 0.12, 0.1, 0.08, 0.06, 0.04, 0.03, 0.02)
 REFERENCE_ROWS = 100_000
 REPEATS = 3
+# Rows that are read, joined and profiled together; profiles of stretches are merged, as those of panes are.
+STRETCH_ROWS = 65_536
 # Seconds of the clock and of the processor, measured on 2026-11-23 on two such cores with the same work. NannyML once
 # for realised and once for estimated performance; neither has all of it (no cross-entropy, no ECE; no estimate).
 PEERS = {
@@ -76,15 +79,25 @@ class Phases:
         self._last = now
 
 
-def joined(folder: Path, name: str) -> tuple[pa.Table, pa.Table]:
-    """All predictions, and the labelled ones with their label: the first of repeated ones, as the others take."""
+def labels_of(folder: Path, name: str) -> pa.Array:
+    """The label of every prediction, null where none came: the first of repeated ones, as the others take."""
     import pyarrow.compute as pc
 
-    predictions = pq.read_table(folder / f"{name}_predictions.parquet")
+    ids = pq.read_table(folder / f"{name}_predictions.parquet", columns=["prediction_id"]).column(0)
     labels = pq.read_table(folder / f"{name}_labels.parquet")
-    place = pc.index_in(predictions.column("prediction_id"), value_set=labels.column("prediction_id"))
-    label = labels.column("label").combine_chunks().take(place.combine_chunks())
-    return predictions, predictions.append_column("label", label).filter(pc.is_valid(label))
+    place = pc.index_in(ids, value_set=labels.column("prediction_id"))
+    return labels.column("label").combine_chunks().take(place.combine_chunks())
+
+
+def batches(folder: Path, name: str) -> Iterator[pa.Table]:
+    """Outputs of the predictions in stretches, with their labels."""
+    labels, start = labels_of(folder, name), 0
+    file = pq.ParquetFile(folder / f"{name}_predictions.parquet")
+    columns = [column for column in file.schema_arrow.names if column != "prediction_id"]
+    for batch in file.iter_batches(STRETCH_ROWS, columns=columns):
+        table = pa.Table.from_batches([batch])
+        yield table.append_column("label", labels.slice(start, batch.num_rows))
+        start += batch.num_rows
 
 
 def make_reference(folder: Path) -> dict[str, object]:
@@ -94,33 +107,47 @@ def make_reference(folder: Path) -> dict[str, object]:
     from monitor.profiles.model_profile import build_reference
     from monitor.records import ModelSchema
 
-    save_reference(
-        build_reference(ModelSchema("bench", "classification", CLASSES), joined(folder, "reference")[1]),
-        folder / "reference.trueup",
-    )
+    rows = pa.concat_tables(batches(folder, "reference"), promote_options="none").unify_dictionaries()
+    schema = ModelSchema("bench", "classification", CLASSES)
+    save_reference(build_reference(schema, rows), folder / "reference.trueup")
     phases.done("all")
     return {"values": {}, "phases": phases.seconds}
+
+
+class WithoutPandas(MetaPathFinder):
+    """Makes `import pandas` fail."""
+
+    def find_spec(self, fullname: str, path: object, target: object = None) -> None:  # noqa: ARG002
+        """Nothing, and nobody else is asked for pandas."""
+        if fullname == "pandas":
+            raise ModuleNotFoundError(fullname)
 
 
 def with_trueup(folder: Path) -> dict[str, object]:
     """Profiles and statistics of this project."""
     phases = Phases()
+    # As `pip install trueup` has it: pandas is no dependency, and pyarrow would import it wherever it is installed.
+    sys.meta_path.insert(0, WithoutPandas())
+    import pyarrow.compute as pc
+
     from monitor.profiles.codec import load_reference
-    from monitor.profiles.model_profile import Profile, profile_outcomes
+    from monitor.profiles.model_profile import Profile, empty_outcome, profile_outcomes
     from monitor.profiles.outcome_builder import estimated_classes
     from monitor.statistics.summary import estimated_statistics, outcome_statistics
 
     phases.done("import")
     reference = load_reference(folder / "reference.trueup")
-    phases.done("reference")
-    predictions, labelled = joined(folder, "current")
-    phases.done("read and join")
-    realised = outcome_statistics(reference, profile_outcomes(reference, labelled))
-    phases.done("realised")
-    assert reference.estimators.calibrators is not None
-    estimated = estimated_classes(reference.schema, reference.estimators.calibrators, predictions)
-    found = realised | estimated_statistics(reference, Profile(reference.identity, len(predictions), {}, estimated))
-    phases.done("estimated")
+    calibrators = reference.estimators.calibrators
+    assert calibrators is not None
+    realised, inputs = empty_outcome(reference), Profile.empty(reference)
+    for rows in batches(folder, "current"):
+        estimated = estimated_classes(reference.schema, calibrators, rows)
+        inputs = inputs.merge(Profile(reference.identity, rows.num_rows, {}, estimated))
+        labelled = rows.filter(pc.is_valid(rows.column("label")))
+        realised = realised.merge(profile_outcomes(reference, labelled))
+    phases.done("read, join and profile")
+    found = outcome_statistics(reference, realised) | estimated_statistics(reference, inputs)
+    phases.done("statistics")
     names = ("accuracy", "cross_entropy", "f1", "auroc", "expected_calibration_error")
     wanted = (*names, "estimated_accuracy", "estimated_f1", "estimated_auroc")
     return {"values": {name: found[name].value for name in wanted}, "phases": phases.seconds}  # type: ignore[union-attr]
@@ -215,8 +242,8 @@ def main(rows: int) -> None:
     """Write the files, run both sides, print the table."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write(folder, "reference", REFERENCE_ROWS, 12, 2.2)
-        write(folder, "current", rows, 11, 2.0)
+        # In a process of its own: the memory of this one would count as the peak of those that it starts.
+        subprocess.run([sys.executable, "-m", "benchmarks.outcomes", "--write", name, str(rows)], check=True)
         made = measured("reference", folder)
         ours = min((measured("trueup", folder) for _ in range(REPEATS)), key=lambda run: run.processor)
         theirs = measured("scikit-learn", folder)
@@ -240,5 +267,8 @@ if __name__ == "__main__":
             "scikit-learn": with_scikit_learn,
         }
         print(json.dumps(sides[sys.argv[2]](Path(sys.argv[3]))))
+    elif sys.argv[1:2] == ["--write"]:
+        write(Path(sys.argv[2]), "reference", REFERENCE_ROWS, 12, 2.2)
+        write(Path(sys.argv[2]), "current", int(sys.argv[3]), 11, 2.0)
     else:
         main(int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000)
