@@ -240,12 +240,12 @@ def _profiled_names(columns: Sequence[str], schema: ModelSchema, where: str) -> 
 
 def _parquet_batches(file: PlainFile, groups: Sequence[int] | None) -> Iterator[pa.RecordBatch]:
     wanted = set(file.names)
-    with pq.ParquetFile(file.path, memory_map=True, pre_buffer=False) as plain:
+    with pq.ParquetFile(file.path, pre_buffer=False) as plain:
         arrow = plain.schema_arrow
         leaves = {name for name in wanted if not pa.types.is_nested(arrow.field(name).type)}
         text = [name for name in leaves if pa.types.is_string(arrow.field(name).type) and name != "prediction_id"]
     # As dictionaries text is decoded four times as fast, and counted without being looked at.
-    with pq.ParquetFile(file.path, memory_map=True, pre_buffer=False, read_dictionary=text) as opened:
+    with pq.ParquetFile(file.path, pre_buffer=False, read_dictionary=text) as opened:
         chosen = list(range(opened.num_row_groups)) if groups is None else list(groups)
         columns = [name for name in arrow.names if name in wanted]
         yield from opened.iter_batches(BATCH_ROWS, row_groups=chosen, columns=columns, use_threads=groups is None)

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from monitor.errors import RecordError
 from monitor.records import EMBEDDING, FEATURE_PREFIX, PROBABILITY_PREFIX, SEGMENT_PREFIX, Kind, ModelSchema
-from monitor.settings import EpochUnit, ModelSettings
+
+if TYPE_CHECKING:
+    from monitor.settings import EpochUnit, ModelSettings
 
 _ROLES: Mapping[Kind, frozenset[str]] = {
     "prediction": frozenset(

@@ -7,6 +7,7 @@ what (`roles`), files, HTTP. Every function returns an array of the sieve's leng
 from __future__ import annotations
 
 import datetime
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,9 @@ import pyarrow.compute as pc
 
 from monitor.log.rejection import RejectReason, Sieve, mask_of, present
 from monitor.records import TIMESTAMP, ModelSchema
-from monitor.settings import EpochUnit
+
+if TYPE_CHECKING:
+    from monitor.settings import EpochUnit
 
 _ID = r"^[\x21-\x7e]([\x20-\x7e]{0,198}[\x21-\x7e])?$"
 _ID_EXPECTED = "1 to 200 printable ASCII characters"

@@ -167,7 +167,8 @@ class NumericTally:
         self._minimum, self._maximum = min(self._minimum, low), max(self._maximum, high)
         z = on_axis(values, self.standardisation.axis) - self.standardisation.centre
         self._total += float(z.sum())
-        self._squares += float(z @ z)
+        # Not z @ z: a linear algebra library wakes threads for it that wait for each other.
+        self._squares += float(np.einsum("i,i->", z, z))
         self._absolute += float(np.abs(z).sum())
         z /= self.standardisation.scale
         np.clip(z, -FLOAT32_MAX, FLOAT32_MAX, out=z)

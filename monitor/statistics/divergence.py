@@ -21,6 +21,7 @@ from monitor.profiles.numeric import NumericProfile
 from monitor.statistics.atoms import Atoms
 from monitor.statistics.partition import decile_cuts
 from monitor.statistics.result import Absent, Estimate, Reason, Result
+from monitor.statistics.tails import chi_square_tail, kolmogorov_tail, normal_tails
 
 Floats = npt.NDArray[np.float64]
 
@@ -70,7 +71,7 @@ def population_stability_index(cells: CellCounts) -> Result:
     n, m, size = cells.current.sum(), cells.reference.sum(), cells.current.size
     c, r = _smoothed(cells.current), _smoothed(cells.reference)
     value = float(np.sum((c - r) * np.log(c / r)))
-    p_value = _chi_square_tail(value / (1 / n + 1 / m), size - 1)
+    p_value = chi_square_tail(value / (1 / n + 1 / m), size - 1)
     return Estimate(value, int(n), p_value=p_value, error_bound=0.0)
 
 
@@ -101,7 +102,7 @@ def chi_square(cells: CellCounts) -> Result:
         return Absent(Reason.NOT_APPLICABLE, int(n), "all rows are in one cell")
     # For two samples the sum has this short form.
     value = float(np.sum((c * np.sqrt(m / n) - r * np.sqrt(n / m)) ** 2 / (c + r)))
-    return Estimate(value, int(n), p_value=_chi_square_tail(value, r.size - 1), error_bound=0.0)
+    return Estimate(value, int(n), p_value=chi_square_tail(value, r.size - 1), error_bound=0.0)
 
 
 def jensen_shannon_distance(cells: CellCounts) -> Result:
@@ -144,15 +145,13 @@ def kolmogorov_smirnov(reference: NumericProfile, current: NumericProfile, both:
     n, m = current.finite, reference.finite
     if min(n, m) < MINIMUM_ROWS:
         return Absent(Reason.TOO_FEW_ROWS, n, f"at least {MINIMUM_ROWS} finite values a side")
-    from scipy.special import kolmogorov
-
     c, r = both.current / n, both.reference / m
     f, g = np.cumsum(c), np.cumsum(r)
     value = float(np.max(np.abs(f - g)))
     # Inside a stretch the values of one sample may come wholly before those of the other.
     further = np.maximum(f - (g - r), g - (f - c))[~both.is_point]
     most = min(float(further.max(initial=value)), 1.0)
-    p_value = float(kolmogorov(np.sqrt(n * m / (n + m)) * value))
+    p_value = kolmogorov_tail(float(np.sqrt(n * m / (n + m))) * value)
     return Estimate(value, n, p_value=p_value, error_bound=max(most - value, 0.0))
 
 
@@ -228,7 +227,7 @@ def missing_rate_difference(
     difference = current.missing / n - reference.missing / m
     pooled = (current.missing + reference.missing) / (n + m)
     variance = pooled * (1 - pooled) * (1 / n + 1 / m)
-    p_value = None if variance <= 0 else _normal_tails(difference / np.sqrt(variance))
+    p_value = None if variance <= 0 else normal_tails(difference / float(np.sqrt(variance)))
     return Estimate(difference, n, p_value=p_value, error_bound=0.0)
 
 
@@ -279,15 +278,3 @@ def _pooled(cells: CellCounts) -> tuple[Floats, Floats]:
     while small < r.size and both[order][:small].sum() * share < EXPECTED_COUNT:
         small += 1
     return np.append(r[small:], r[:small].sum()), np.append(c[small:], c[:small].sum())
-
-
-def _normal_tails(z: float) -> float:
-    from scipy.special import ndtr
-
-    return float(2 * ndtr(-abs(z)))
-
-
-def _chi_square_tail(value: float, degrees: int) -> float | None:
-    from scipy.special import chdtrc
-
-    return float(chdtrc(degrees, value)) if degrees > 0 else None

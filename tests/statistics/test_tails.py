@@ -1,0 +1,26 @@
+"""Closed forms of tail probabilities are SciPy's, from the middle to where they are hardly anything."""
+
+import numpy as np
+import pytest
+from scipy.special import chdtrc, kolmogorov
+from scipy.stats import norm
+
+from monitor.statistics.tails import chi_square_tail, kolmogorov_tail, normal_tails
+
+
+@pytest.mark.parametrize("degrees", [1, 2, 3, 9, 10, 25, 200, 999])
+def test_the_chi_square_tail_is_that_of_scipy(degrees: int) -> None:
+    for value in (0.0, 1e-9, 0.1, 1.0, degrees / 2, float(degrees), 2.0 * degrees, 10.0 * degrees, 1e6):
+        assert chi_square_tail(value, degrees) == pytest.approx(chdtrc(degrees, value), rel=1e-9, abs=1e-300)
+    assert chi_square_tail(-1e-12, degrees) == 1.0
+    assert chi_square_tail(float("inf"), degrees) == 0.0
+
+
+def test_without_degrees_of_freedom_there_is_no_tail() -> None:
+    assert chi_square_tail(3.0, 0) is None
+
+
+def test_kolmogorovs_and_the_normal_tails_are_those_of_scipy() -> None:
+    for x in np.concatenate((np.linspace(0, 3, 301), [5.0, 10.0, 40.0])):
+        assert kolmogorov_tail(float(x)) == pytest.approx(kolmogorov(x), rel=1e-9, abs=1e-14)
+        assert normal_tails(float(-x)) == pytest.approx(2 * norm.sf(x), rel=1e-9, abs=1e-300)
