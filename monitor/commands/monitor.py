@@ -5,6 +5,7 @@ What lives here: signals and the exit code. What must not: anything the daemon d
 
 from __future__ import annotations
 
+import logging
 import queue
 import signal
 
@@ -25,6 +26,8 @@ def monitor(config: Config = DEFAULT_CONFIG) -> None:
     """
     from monitor.daemon import Daemon
 
+    # It warns of every tick that finds the one before still at work: on a busy machine that is no event of its own.
+    logging.getLogger("apscheduler").setLevel(logging.ERROR)
     settings = load(config)
     asked: queue.SimpleQueue[int] = queue.SimpleQueue()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
