@@ -42,8 +42,7 @@ def join_labels(
         connection.execute(f"SET memory_limit = '{_MEMORY}'")
         connection.execute(f"SET temp_directory = '{spill}'")
         connection.execute("SET preserve_insertion_order = false")
-        addresses = [file.uri for file in labels]
-        predictions = _prediction_files(log, connection, addresses, after, until, predictions_until)
+        predictions = _prediction_files(log, connection, labels, after, until, predictions_until)
         read = "read_parquet(?, union_by_name = true, hive_partitioning = false)"
         query = f"""
             SELECT {_selected("p", columns, key="l")}, {_selected("l", _LABEL_COLUMNS)}
@@ -51,7 +50,7 @@ def join_labels(
             LEFT JOIN (SELECT * FROM {read} WHERE {SEQUENCE} <= ?) AS p
             ON l.prediction_id = p.prediction_id AND epoch_us(p.event_time) - ? <= epoch_us(l.label_time)
             ORDER BY p.event_time"""
-        given = [addresses, after, until, predictions, predictions_until, horizon]
+        given = [[file.uri for file in labels], after, until, predictions, predictions_until, horizon]
         schema = pa.schema(
             [
                 *(pa.field(name, pa.string() if name == "prediction_id" else types[name]) for name in columns),
@@ -65,22 +64,27 @@ def join_labels(
 
 
 def _prediction_files(
-    log: ModelLog, connection: duckdb.DuckDBPyConnection, labels: list[str], after: int, until: int, newest: int
+    log: ModelLog, connection: duckdb.DuckDBPyConnection, labels: list[LogFile], after: int, until: int, newest: int
 ) -> list[str]:
     """Files whose ids, and event times where every label brings its prediction's, can be among the labels'."""
     bounds = connection.execute(
-        f"""SELECT min(prediction_id), max(prediction_id), min(epoch_us(event_time)), max(epoch_us(event_time)),
-            count(*) - count(event_time)
+        f"""SELECT min(epoch_us(event_time)), max(epoch_us(event_time)), count(*) - count(event_time)
         FROM read_parquet(?, hive_partitioning = false) WHERE {SEQUENCE} > ? AND {SEQUENCE} <= ?""",
-        [labels, after, until],
+        [[file.uri for file in labels], after, until],
     ).fetchall()
-    low, high, start, end, without_time = bounds[0]
+    start, end, without_time = bounds[0]
+    ids = [file.identifiers for file in labels if file.identifiers is not None]
+    low, high = min((low for low, _ in ids), default=""), max((high for _, high in ids), default="")
     files = log.files("predictions", **({} if without_time or start is None else {"start": start, "end": end + 1}))
     inside = [
         file
         for file in files
         if _within(file, newest)
-        and (low is None or file.identifiers is None or (file.identifiers[0] <= high and file.identifiers[1] >= low))
+        and (
+            len(ids) < len(labels)
+            or file.identifiers is None
+            or (file.identifiers[0] <= high and file.identifiers[1] >= low)
+        )
     ]
     # A query needs a file, even one in which nothing will be found.
     return [file.uri for file in inside or log.files("predictions")[:1]]
