@@ -32,8 +32,8 @@ CHUNK_ROWS = 500_000
 REPEAT_HORIZON_SECONDS = 86_400.0
 
 
-# From this many labels on, one join of all files is cheaper than a search in each.
-MANY_LABELS = 50_000
+# From this many labels on, one join of all files is cheaper than a search in each (docs/label_search.md).
+MANY_LABELS = 5_000
 
 
 @dataclass(frozen=True)

@@ -78,6 +78,8 @@ def ingest(roots: Iterable[Path], log_url: str, *, future_limit: FutureLimit, se
     for root in roots:
         for chunk in _chunks(spool.sealed_segments(root)):
             _ingest_chunk(chunk, log_url, future_limit, set_aside, progress, stuck)
+            # What Arrow keeps for the next time would add up with what the writer of the files needs.
+            pa.default_memory_pool().release_unused()
     return progress
 
 
