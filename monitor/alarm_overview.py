@@ -10,6 +10,7 @@ from typing import Any
 from monitor.alarm_plan import alarm_plan, alarm_window_seconds, assumption
 from monitor.alarm_report import alarm_record, restored
 from monitor.alarm_state import read_alarms
+from monitor.learning import Learning
 from monitor.references import ReferenceStore
 from monitor.settings import ModelSettings
 from monitor.state import State
@@ -18,21 +19,20 @@ from monitor.windows import format_duration
 
 def alarm_overview(settings: ModelSettings, references: ReferenceStore, state: State) -> dict[str, Any]:
     """The budget with its assumption, every alarm, and which checks have none and why, by version."""
+    unwatched, seconds, learning = {}, alarm_window_seconds(settings), Learning(settings)
     with state.transaction(write=False) as transaction:
         reports = [restored(item) for item in read_alarms(transaction, settings.name)]
-        versions = transaction.versions(settings.name)
-    unwatched = {}
-    for version in versions:
-        reference = references.get(version)
-        reasons = {} if reference is None else alarm_plan(settings, reference).unwatched
-        if reasons:
-            unwatched[version] = reasons
+        for version in transaction.versions(settings.name):
+            reference = references.get(version)
+            if reference is not None:
+                judged_by = learning.settings_for(transaction, version, reference, seconds)
+                unwatched[version] = alarm_plan(judged_by, reference).unwatched
     return {
         "model": settings.name,
         "false_alarms": str(settings.false_alarms),
         "observation": format_duration(settings.observations.length_seconds),
-        "window": format_duration(alarm_window_seconds(settings)),
+        "window": format_duration(seconds),
         "assumption": assumption(settings),
         "alarms": [alarm_record(report) for report in reports],
-        "unwatched": unwatched,
+        "unwatched": {version: reasons for version, reasons in unwatched.items() if reasons},
     }

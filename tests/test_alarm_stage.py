@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from monitor.alarm_overview import alarm_overview
 from monitor.alarms import AlarmSettings, Reason, State
 from monitor.statistics.seasons import ObservationSettings
 from monitor.verdict import Check, Threshold
@@ -252,6 +253,8 @@ def test_a_learnt_limit_is_what_the_first_windows_showed_and_then_a_drift_past_i
     bench.send(*(traffic(number) for number in range(10)))
     assert bench.run(10).alarms == ()
     assert bench.run(10).rolling[0].verdicts[PSI.metric].state == "insufficient"
+    told = alarm_overview(bench.settings, bench.cycle.references, bench.state)
+    assert told["unwatched"] == {"1": {PSI.metric: "its limit is being learnt"}}
     bench.send(*(traffic(number) for number in range(10, 21)))
     bench.run(21)
     bench.restart()
@@ -260,6 +263,7 @@ def test_a_learnt_limit_is_what_the_first_windows_showed_and_then_a_drift_past_i
     assert quiet.state is State.INACTIVE
     assert quiet.tolerance is not None
     assert 0.01 < quiet.tolerance < 0.1
+    assert alarm_overview(bench.settings, bench.cycle.references, bench.state)["unwatched"] == {}
     bench.send(*(traffic(number, shift=0.5) for number in range(22, 26)))
     fired = bench.alarm(26).alarm
     assert (fired.state, fired.tolerance) == (State.FIRING, quiet.tolerance)
