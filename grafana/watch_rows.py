@@ -52,7 +52,7 @@ def alarms() -> list[Any]:
             "none",
             Query(f"trueup_alarm_effect{{{VERSION}}}", "{{version}} {{check}}"),
             Query(f"trueup_alarm_tolerance{{{VERSION}}}", "{{version}} {{check}} tolerance", "limit"),
-            width=8,
+            width=6,
         ),
         time_series(
             "Evidence of alarms",
@@ -61,7 +61,16 @@ def alarms() -> list[Any]:
             Query(f"trueup_alarm_evidence_nats{{{VERSION}}}", "{{version}} {{check}}"),
             Query(f"trueup_alarm_evidence_threshold_nats{{{VERSION}}}", "{{version}} {{check}} threshold", "limit"),
             Query(f"trueup_alarm_early_warning_nats{{{VERSION}}}", "{{version}} {{check}} early warning"),
-            width=8,
+            width=6,
+        ),
+        time_series(
+            "Labelled risk since the evidence began",
+            "Of the risk with most evidence; the interval holds at every look at once.",
+            "percentunit",
+            Query(f"trueup_alarm_risk_ratio{{{VERSION}}}", "{{version}} {{check}}"),
+            Query(f"trueup_alarm_risk_lower_ratio{{{VERSION}}}", "{{version}} {{check}} lower"),
+            Query(f"trueup_alarm_risk_upper_ratio{{{VERSION}}}", "{{version}} {{check}} upper"),
+            width=6,
         ),
         time_series(
             "False-alarm budget",
@@ -71,7 +80,7 @@ def alarms() -> list[Any]:
             Query(f"trueup_alarm_budget_share_ratio{{{VERSION}}}", "{{version}} {{check}} share", "limit"),
             minimum=0,
             maximum=1,
-            width=8,
+            width=6,
         ),
     ]
 

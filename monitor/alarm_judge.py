@@ -21,9 +21,11 @@ from monitor.alarm_report import AlarmReport
 from monitor.alarms import Alarm, Condition, Effect, Reason, State, Weight, condition, step
 from monitor.evidence import CheckEvidence, Weighed
 from monitor.known_damage import estimated_quality, measured_quality
+from monitor.statistics.confidence_sequences import rate_sequence
 from monitor.statistics.drift_model import DriftModel
 from monitor.statistics.evidence_cells import CellLayout
 from monitor.statistics.evidence_counts import Counts
+from monitor.statistics.result import Absent
 from monitor.statistics.seasons import ObservationSettings, phase
 from monitor.verdict import Threshold, WindowResult
 from monitor.windows import Window
@@ -161,11 +163,22 @@ def _weigh(check: _Check) -> None:
     check.report = replace(
         check.report,
         observations=found.observations,
+        risk=None if isinstance(watch.cells, CellLayout) else _risk(check, leading),
         early_warning=None if early is None or not math.isfinite(early.log_evidence) else early.log_evidence,
         alarm=replace(
             check.alarm, log_evidence=found.log_evidence, evidence_since=weighed.begun.get(found.since[leading])
         ),
     )
+
+
+def _risk(check: _Check, name: str) -> dict[str, Any] | None:
+    """One risk over all first labels since the evidence began, with an interval that holds at every look at once."""
+    place = 2 * check.watch.reference.names.index(name)
+    happened, not_happened = check.detectors[0].counts.total[place : place + 2].tolist()
+    found = rate_sequence(happened, happened + not_happened)
+    if isinstance(found, Absent):
+        return None
+    return {"name": name, "n": found.n, "value": found.value, "lower": found.lower, "upper": found.upper}
 
 
 def _judge_windows(check: _Check, windows: Sequence[WindowResult]) -> None:
@@ -205,7 +218,7 @@ def _step(check: _Check, effect: Effect) -> None:
         check.detectors[:] = [ev.restarted(detector, check.watch.reference) for detector in check.detectors]
         check.touched |= set(range(len(check.detectors)))
         check.weighed = None
-        check.report = replace(check.report, observations=0, early_warning=None)
+        check.report = replace(check.report, observations=0, early_warning=None, risk=None)
     check.report = replace(check.report, alarm=alarm)
     check.settled = True
 

@@ -26,8 +26,9 @@ class AlarmReport:
 
     `share`: what it holds of the model's budget. `observations`: since its evidence began. `early_warning`: nats of the
     evidence that warns and never decides, of drift. `measured`: what labels last said of the quality: `window_end` (µs)
-    and `numbers`, by metric the reference's value, the window's, and whether it is worse. `explanation`: its JSON while
-    the alarm is pending, firing or resolved.
+    and `numbers`, by metric the reference's value, the window's, and whether it is worse. `risk`: of a labelled check,
+    the risk with most evidence over all first labels since it began: `name`, `n`, `value`, and `lower` and `upper` of a
+    95 % confidence sequence. `explanation`: its JSON while the alarm is pending, firing or resolved.
     """
 
     version: str
@@ -36,6 +37,7 @@ class AlarmReport:
     observations: int = 0
     early_warning: float | None = None
     measured: Mapping[str, Any] = field(default_factory=dict)
+    risk: Mapping[str, Any] | None = None
     explanation: Mapping[str, Any] | None = None
 
     @property
@@ -56,6 +58,7 @@ def stored(report: AlarmReport) -> StoredAlarm:
         "observations": report.observations,
         "early_warning": finite(report.early_warning),
         "measured": report.measured,
+        "risk": report.risk,
         "explanation": report.explanation,
     }
     text = orjson.dumps(details, option=orjson.OPT_SORT_KEYS).decode()
@@ -95,6 +98,7 @@ def alarm_record(report: AlarmReport) -> dict[str, Any]:
         "run_length_observations": report.share.run_length,
         "observation": format_duration(report.share.observation_seconds),
         "observations": report.observations,
+        "risk": report.risk,
         "explanation": report.explanation,
     }
 

@@ -106,7 +106,7 @@ def _sources(counters: Counters) -> tuple[SourceSnapshot, ...]:
 
 
 def _alarm(report: AlarmReport) -> AlarmSnapshot:
-    alarm = report.alarm
+    alarm, risk = report.alarm, report.risk or {}
     return AlarmSnapshot(
         version=report.version,
         check=report.check,
@@ -118,6 +118,9 @@ def _alarm(report: AlarmReport) -> AlarmSnapshot:
         budget_used_ratio=report.budget_used,
         budget_share_ratio=report.share.share,
         early_warning_nats=finite(report.early_warning),
+        risk_ratio=risk.get("value"),
+        risk_lower_ratio=risk.get("lower"),
+        risk_upper_ratio=risk.get("upper"),
     )
 
 

@@ -105,6 +105,9 @@ def test_errors_that_rise_fire_and_say_from_what_to_what(make: Make) -> None:
     assert fired.alarm.effect == pytest.approx(0.15, abs=0.05)
     assert fired.explanation is not None
     assert fired.explanation["text"].startswith("Errors rose from 10.")
+    assert fired.risk is not None
+    assert (fired.risk["name"], fired.risk["n"]) == ("errors", 7 * 400)
+    assert fired.risk["lower"] < fired.risk["value"] == pytest.approx((4 * 0.1 + 3 * 0.25) / 7, abs=0.02)
     assert "Labels show damage" in fired.explanation["text"]
     well = [traffic(number) for number in range(7, 9)]
     bench.send(*well, *(truth(batch, 0.1) for batch in well))

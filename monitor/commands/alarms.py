@@ -82,9 +82,14 @@ def _line(alarm: Mapping[str, Any]) -> str:
     early = ""
     if warned is not None and warned >= alarm["evidence_threshold_nats"]:
         early = f" The early warning stands at {warned:.1f} nats; it decides nothing."
+    risk = alarm["risk"]
+    seen = ""
+    if risk:
+        interval = f"{risk['lower']:.1%} to {risk['upper']:.1%}"
+        seen = f" Of {risk['n']:,} first labels: {risk['name']} {risk['value']:.1%} ({interval} at every look)."
     explained = f" {alarm['explanation']['text']}" if alarm["explanation"] else ""
     why = alarm["reason"].replace("_", " ")
-    return f"{alarm['check']} of version {alarm['version']} is {alarm['state']}{since}: {why}.{early}{explained}"
+    return f"{alarm['check']} of version {alarm['version']} is {alarm['state']}{since}: {why}.{early}{seen}{explained}"
 
 
 def _nats(value: float | None) -> str:

@@ -212,6 +212,15 @@ _ALARM = (
         "nats",
         "Evidence that inputs are not what they were, which warns early and decides nothing",
     ),
+    _gauge(
+        "alarm",
+        ALARM_LABELS,
+        "alarm_risk_ratio",
+        "ratio",
+        "Share of first labels since the evidence began that the risk with most evidence befell",
+    ),
+    _gauge("alarm", ALARM_LABELS, "alarm_risk_lower_ratio", "ratio", "Lower end of its 95 % confidence sequence"),
+    _gauge("alarm", ALARM_LABELS, "alarm_risk_upper_ratio", "ratio", "Upper end of its 95 % confidence sequence"),
 )
 
 

@@ -42,7 +42,8 @@ class AlarmSnapshot:
     `evidence_nats` is the logarithm of the e-value, `evidence_threshold_nats` the one at which it fires.
     `budget_share_ratio` is what the check holds of the model's false-alarm budget, `budget_used_ratio` how likely a
     false alarm of it has been since its evidence began, at most. `early_warning_nats` is the evidence that warns and
-    never decides. `effect` and `tolerance` are in the unit of the check's statistic.
+    never decides. `risk_ratio` is the risk with most evidence over all first labels since it began, with the ends of a
+    95 % confidence sequence. `effect` and `tolerance` are in the unit of the check's statistic.
     """
 
     version: str
@@ -55,6 +56,9 @@ class AlarmSnapshot:
     budget_used_ratio: float | None = None
     budget_share_ratio: float | None = None
     early_warning_nats: float | None = None
+    risk_ratio: float | None = None
+    risk_lower_ratio: float | None = None
+    risk_upper_ratio: float | None = None
 
 
 @dataclass(frozen=True)

@@ -123,6 +123,9 @@ def _alarm_series(labels: Labels, alarm: AlarmSnapshot, fresh: bool) -> Iterator
             ("trueup_alarm_budget_used_ratio", alarm.budget_used_ratio),
             ("trueup_alarm_budget_share_ratio", alarm.budget_share_ratio),
             ("trueup_alarm_early_warning_nats", alarm.early_warning_nats),
+            ("trueup_alarm_risk_ratio", alarm.risk_ratio),
+            ("trueup_alarm_risk_lower_ratio", alarm.risk_lower_ratio),
+            ("trueup_alarm_risk_upper_ratio", alarm.risk_upper_ratio),
         )
 
 

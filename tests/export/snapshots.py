@@ -139,7 +139,7 @@ def model(name: str = "digits", *, task: str = "classification", **changes: obje
         label_horizon_seconds=1_209_600.0,
         limits=check_limits("1", CHECKS, REFERENCE),
         alarms=(
-            AlarmSnapshot("1", check, "firing", 12.5, 9.2, 0.06, 0.02, 1.0, 0.5, 14.0),
+            AlarmSnapshot("1", check, "firing", 12.5, 9.2, 0.06, 0.02, 1.0, 0.5, 14.0, 0.12, 0.1, 0.14),
             AlarmSnapshot("1", "population_stability_index", "inactive", 0.1, 9.2, 0.01, 0.1, 0.1, 0.5, 0.2),
         ),
     )
