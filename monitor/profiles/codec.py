@@ -133,6 +133,11 @@ def load_reference(path: Path) -> Reference:
         raise OperatorError(
             "not a reference file", where=str(path), got=error.what, hint="Build it: trueup reference build"
         ) from error
+    except (KeyError, TypeError, ValueError) as error:
+        # Whole and undamaged, but something else: a pane's profile, or what an unreleased version wrote.
+        got = f"content that is none ({error!r})"
+        hint = "Build it: trueup reference build"
+        raise OperatorError("not a reference file", where=str(path), got=got, hint=hint) from error
 
 
 def _pack(content: dict[str, Any]) -> bytes:
@@ -155,6 +160,8 @@ def _unpack(data: bytes) -> dict[str, Any]:
     if data[: len(MAGIC)] != MAGIC:
         raise OperatorError("not a profile of this format", expected=MAGIC.decode(), got=repr(data[: len(MAGIC)]))
     packed = data[len(MAGIC) + 4 :]
+    if not packed:
+        raise OperatorError("a profile is damaged", expected="content", got=f"{len(data)} bytes")
     if struct.unpack_from("<I", data, len(MAGIC))[0] != google_crc32c.value(packed):
         raise OperatorError("a profile is damaged", expected="the checksum written with it", got="another")
     body = zlib.decompress(packed)

@@ -109,9 +109,11 @@ def test_damaged_files_and_profiles_of_another_reference_are_refused(tmp_path: P
         decode_profile(bytes(data), reference)
     path = tmp_path / "reference.trueup"
     save_reference(reference, path)
-    path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(OperatorError, match=r"reference\.trueup"):
-        load_reference(path)
+    whole = path.read_bytes()
+    for content in (whole[:100], whole[:10], b"", encode_profile(profile_inputs(reference, rows(0, 10)))):
+        path.write_bytes(content)
+        with pytest.raises(OperatorError, match=r"reference\.trueup: not a reference file"):
+            load_reference(path)
 
 
 def test_equal_rows_make_the_same_reference_in_any_order_and_other_rows_another() -> None:
