@@ -176,6 +176,7 @@ def reference_categories(values: pa.Array | pa.ChunkedArray) -> tuple[str, ...]:
 def _bounded(names: dict[str, int]) -> tuple[dict[str, int], int]:
     """The names that may be kept, with what each count (and that of every name dropped) was lowered by."""
     if len(names) <= MAXIMUM_NEW:
-        return names, 0
+        # In the order of the names: equal profiles have equal bytes, in whatever order they were merged.
+        return dict(sorted(names.items())), 0
     lost = sorted(names.values())[-MAXIMUM_NEW - 1]
     return {name: count - lost for name, count in sorted(names.items()) if count > lost}, lost

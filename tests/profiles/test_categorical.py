@@ -68,6 +68,8 @@ def test_any_split_and_order_gives_the_same_counts_and_names() -> None:
         profiles = [CategoricalProfile.build(pa.array(part), KNOWN) for part in parts]
         assert content(reduce(CategoricalProfile.merge, profiles)) == content(whole)
         assert content(reduce(CategoricalProfile.merge, profiles[::-1])) == content(whole)
+        merged = reduce(CategoricalProfile.merge, profiles)
+        assert list(merged.new) == list(whole.new)
     a, b, c = profiles[:3]
     assert content(a.merge(b).merge(c)) == content(a.merge(b.merge(c)))
     assert content(a.merge(CategoricalProfile.empty(KNOWN))) == content(a)
