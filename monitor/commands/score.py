@@ -1,6 +1,6 @@
 """`trueup replay --score` and `--suggest`: alarms of the past, drifts that would be found, limits that follow.
 
-What lives here: options of both, progress, tables, the YAML fragment, JSON, and the file of the picture. What must not:
+What lives here: options, progress, tables, the YAML fragment, JSON, and the file of the picture. What must not:
 how anything is scored or drawn.
 """
 
@@ -26,36 +26,51 @@ if TYPE_CHECKING:
     from monitor.tuning.scoring import Power
 
 _PROGRESS_SECONDS = 2.0
+# All of them are in the JSON.
+_SHOWN_ALARMS, _EXPLAINED_ALARMS = 12, 4
 _UNITS = {"total variation": "TV"}
 
-ScoreOption = Annotated[
-    bool, typer.Option("--score", help="Alarms of the past per quarter, and how soon drifts put into it are found.")
+_PANEL = "With --score or --suggest"
+ScoreFlag = Annotated[
+    bool, typer.Option("--score", help="Alarms of the past in 90 days, and how soon drifts put into it are found.")
 ]
-SuggestOption = Annotated[
-    bool, typer.Option("--suggest", help="The same, with limits proposed from the past and what they cost.")
+SuggestFlag = Annotated[
+    bool,
+    typer.Option("--suggest", help="The same, and limits proposed from the past, scored beside those that are set."),
 ]
-PictureOption = Annotated[Path | None, typer.Option(help="With --score or --suggest: a picture of it, an SVG file.")]
-VersionOption = Annotated[
-    str | None, typer.Option("--version", help="With --score or --suggest: of this version; the newest by default.")
+Picture = Annotated[Path | None, typer.Option(help="Draw it: a file that ends in .svg.", rich_help_panel=_PANEL)]
+ScoredVersion = Annotated[
+    str | None, typer.Option("--version", help="By default that of the newest prediction.", rich_help_panel=_PANEL)
 ]
-DriftOption = Annotated[
+Drifts = Annotated[
     list[str] | None,
-    typer.Option("--drift", metavar="KIND[=SIZE,…]", help="Only these drifts, such as mean_shift=0.25,0.5."),
+    typer.Option(
+        "--drift",
+        metavar="KIND[=SIZE,…]",
+        help="Only these drifts, such as mean_shift=0.25,0.5; all by default.",
+        rich_help_panel=_PANEL,
+    ),
 ]
-ColumnOption = Annotated[
-    list[str] | None, typer.Option("--column", help="Put drifts into these columns only; one at random by default.")
+Columns = Annotated[
+    list[str] | None,
+    typer.Option("--column", help="Columns that drifts go into, one in each trial.", rich_help_panel=_PANEL),
 ]
-TrialsOption = Annotated[int, typer.Option(min=1, max=1000, help="How often each drift is tried.")]
-HorizonOption = Annotated[
-    int | None, typer.Option(min=1, help="Observations in which a drift may be found; two weeks of days by default.")
+TrialsOption = Annotated[
+    int, typer.Option("--trials", min=1, max=1_000, help="How often each drift is tried.", rich_help_panel=_PANEL)
 ]
-RowsOption = Annotated[
-    int, typer.Option(min=200, help="Rows of one observation, a random sample where there are more.")
+Horizon = Annotated[
+    int | None,
+    typer.Option(min=1, help="Observations in which a drift may be found; 14 of a day.", rich_help_panel=_PANEL),
 ]
-ResampleOption = Annotated[
-    bool, typer.Option("--resample", help="Use seasons drawn from the rows of the past, where it is too short.")
+Rows = Annotated[
+    int,
+    typer.Option(min=200, help="Rows of an observation; a sample where there are more.", rich_help_panel=_PANEL),
 ]
-SeedOption = Annotated[int, typer.Option(min=0, help="The same seed gives the same trials.")]
+Resample = Annotated[
+    bool,
+    typer.Option("--resample", help="Draw a quarter from the rows of a past that is short.", rich_help_panel=_PANEL),
+]
+Seed = Annotated[int, typer.Option(min=0, help="The same seed gives the same trials.", rich_help_panel=_PANEL)]
 
 
 @dataclass(frozen=True)
@@ -248,9 +263,12 @@ def _print_quiet(tuning: Tuning) -> None:
             (_short(alarm.check), _time(alarm.fired_at), _time(alarm.resolved_at), ", ".join(alarm.columns))
             for alarm in quiet.alarms
         ]
-        print_table(title, ("check", "fired", "resolved", "columns"), lines)
-    for alarm in tuning.quiet(tuning.setups[0].name).alarms:
-        console().print(f"{_short(alarm.check)}, {_time(alarm.fired_at)}: {alarm.text}")
+        if len(lines) > _SHOWN_ALARMS:
+            title = f"{title}; the newest {_SHOWN_ALARMS} of {len(lines)}"
+        print_table(title, ("check", "fired", "resolved", "columns"), lines[-_SHOWN_ALARMS:])
+    for alarm in tuning.quiet(tuning.setups[0].name).alarms[-_EXPLAINED_ALARMS:]:
+        text = alarm.text or "over again with the next window."
+        console().print(f"{_short(alarm.check)}, {_time(alarm.fired_at)}: {text}")
 
 
 def _print_proposals(tuning: Tuning) -> None:
@@ -274,6 +292,8 @@ def _print_proposals(tuning: Tuning) -> None:
             rest = f"{share} of {item.windows} exceeded {item.past:.3g}"
         if item.chance is not None:
             rest += f"; by chance 1% exceed {item.chance:.3g}"
+        if item.largest is not None and item.largest != item.past:
+            rest += f"; the largest of all was {item.largest:.3g}"
         if item.left_out:
             taken = "taken too: they are most of the past" if item.all_taken else "left out"
             rest += f"; {item.left_out} in alarms {taken}"
@@ -303,40 +323,36 @@ def _print_power(tuning: Tuning) -> None:
     for power in tuning.score.power:
         found.setdefault((power.kind, power.size), {}).setdefault(power.setup, []).append(power)
     names = [setup.name for setup in tuning.setups]
-    suffix = {name: f", {name}" if len(names) > 1 else "" for name in names}
-    columns = ["drift", "size"]
-    for name in names:
-        columns += [f"found{suffix[name]}", f"after{suffix[name]}"]
-    columns += ["named", "found by"]
     lines = []
     for (kind, size), by_setup in found.items():
-        line: list[Any] = [
-            f"{kind} (no harm)" if kind in HARMLESS else kind,
-            f"{size:g} {_UNITS.get(UNITS[kind], UNITS[kind])}",
-        ]
-        for name in names:
-            whole = by_setup[name][0]
-            line += [f"{whole.found} of {whole.trials}", _delay(whole, tuning)]
+        harmless = " (no harm)" if kind in HARMLESS else ""
+        line: list[Any] = [f"{kind}{harmless} {size:g} {_UNITS.get(UNITS[kind], UNITS[kind])}"]
+        line += [_found(by_setup[name][0], tuning) for name in names]
         last = by_setup[names[-1]]
         line.append(None if last[0].named is None or not last[0].found else f"{last[0].named} of {last[0].found}")
         line.append(", ".join(_short(power.check) for power in last[1:] if power.check is not None and power.found))
         lines.append(line)
+    columns = ["drift", *([f"found, {name}" for name in names] if len(names) > 1 else ["found"]), "named", "by"]
     trials = tuning.trials
     if lines:
         title = (
-            f"drifts put into the past: {trials.trials} trials each, {trials.horizon} observations long; median delay"
+            f"drifts put into the past: {trials.trials} trials each, within {trials.horizon} observations; median delay"
         )
         print_table(title, columns, lines)
+        if any(power.cut_short for power in tuning.score.power):
+            console().print("Cut: trials in which the check fired without the drift before it had found it.")
     for why in dict.fromkeys(tuning.score.not_tried.values()):
         kinds = ", ".join(kind for kind, reason in tuning.score.not_tried.items() if reason == why)
         console().print(f"Not tried: {kinds} ({why}).")
 
 
-def _delay(power: Power, tuning: Tuning) -> str | None:
+def _found(power: Power, tuning: Tuning) -> str:
+    """Such as `8/10 in 2d, 1 cut`."""
     from monitor.windows import format_duration
 
     delay = power.median_delay
-    return None if delay is None else format_duration(delay * tuning.past.settings.length_seconds)
+    when = "" if delay is None else f" in {format_duration(delay * tuning.past.settings.length_seconds)}"
+    return f"{power.found}/{power.trials}{when}" + (f", {power.cut_short} cut" if power.cut_short else "")
 
 
 def _short(metric: str) -> str:

@@ -289,7 +289,8 @@ def _with_mix(rows: pa.Table, hit: Flags, size: float, drawn: Drawn, random: np.
 
 
 def _with(rows: pa.Table, name: str, column: pa.Array | pa.ChunkedArray) -> pa.Table:
-    return rows.set_column(rows.schema.get_field_index(name), name, column)
+    place = rows.schema.get_field_index(name)
+    return rows.set_column(place, rows.schema.field(place), column)
 
 
 def _with_flipped(

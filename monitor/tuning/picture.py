@@ -152,13 +152,13 @@ def _strip(sheet: _Sheet, tuning: Tuning, watch: Watch, y: float) -> float:
 def _curves(sheet: _Sheet, tuning: Tuning, y: float) -> float:
     kinds = list(dict.fromkeys(power.kind for power in tuning.score.power))
     trials = tuning.trials
-    title = f"Share of drifts found within {trials.horizon} observations, {trials.trials} trials each; the median delay"
+    title = f"Share of drifts found within {trials.horizon} observations, {trials.trials} trials each"
     if not kinds:
         for why in dict.fromkeys(tuning.score.not_tried.values()):
             sheet.text(_LEFT, y, f"No drift was tried: {why}.")
             y += 16
         return y + 10
-    sheet.text(_LEFT, y + 8, f"{title} at each size", bold=True)
+    sheet.text(_LEFT, y + 8, f"{title}; under every size the median delay", bold=True)
     y += 46
     for place, kind in enumerate(kinds):
         column, row = place % _PANELS, place // _PANELS
@@ -174,8 +174,8 @@ def _curves(sheet: _Sheet, tuning: Tuning, y: float) -> float:
 
 
 def _panel(sheet: _Sheet, tuning: Tuning, kind: Kind, x: float, y: float) -> None:
-    name = kind.replace("_", " ") + (" (no harm of its own)" if kind in HARMLESS else "")
-    sheet.text(x, y - 10, name, bold=True)
+    harmless = ", no harm of its own" if kind in HARMLESS else ""
+    sheet.text(x, y - 10, f"{kind.replace('_', ' ')} ({UNITS[kind]}{harmless})", bold=True)
     mine = [power for power in tuning.score.power if power.kind is kind and power.check is None]
     sizes = sorted({power.size for power in mine})
     least = 1.0 if kind is Kind.SCALE else 0.0
@@ -193,7 +193,6 @@ def _panel(sheet: _Sheet, tuning: Tuning, kind: Kind, x: float, y: float) -> Non
         sheet.text(x - 5, up(share) + 4, f"{share:.0%}", size=9, anchor="end", colour="#4b5563")
     for size in sizes:
         sheet.text(across(size), y + _PANEL_HEIGHT + 14, f"{size:g}", size=9, anchor="middle", colour="#4b5563")
-    sheet.text(x + _PANEL_WIDTH / 2, y + _PANEL_HEIGHT + 29, UNITS[kind], size=10, anchor="middle", colour="#4b5563")
     for place, (setup, colour) in enumerate(zip(tuning.setups, _COLOURS, strict=False)):
         own = sorted((power for power in mine if power.setup == setup.name), key=lambda power: power.size)
         sheet.path([(across(power.size), up(power.share)) for power in own], colour, dashed=place > 0)
@@ -203,10 +202,8 @@ def _panel(sheet: _Sheet, tuning: Tuning, kind: Kind, x: float, y: float) -> Non
                 f", median after {delay}" if delay else ""
             )
             sheet.dot(across(power.size), up(power.share), colour, title)
-            if delay:
-                # Under the dot, where there is room: the second setup under the first.
-                below = 14 + 11 * place if power.share > 0.3 else -7 - 11 * place
-                sheet.text(across(power.size), up(power.share) + below, delay, size=9, anchor="middle", colour=colour)
+            line = y + _PANEL_HEIGHT + 27 + 12 * place
+            sheet.text(across(power.size), line, delay or "–", size=9, anchor="middle", colour=colour)
 
 
 def _same(setup: Setup, watch: Watch) -> list[Watch]:

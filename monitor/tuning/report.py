@@ -178,6 +178,7 @@ def _power_record(power: Power, past: Past) -> dict[str, Any]:
         "check": power.check or "any",
         "trials": power.trials,
         "found": power.found,
+        "cut_short": power.cut_short,
         "median_delay_observations": delay,
         "median_delay_seconds": None if delay is None else delay * past.settings.length_seconds,
         "named_a_drifted_column": power.named,

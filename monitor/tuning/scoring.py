@@ -4,12 +4,14 @@ What lives here: running checks over a stream with the functions of the cycle (e
 with injected drifts. What must not: reading the log, formulas, tables and pictures; seeds and progress are arguments.
 
 Several settings are scored in one pass over the same streams, so that what differs between them is their tolerances.
-Every trial goes on from where the past had brought the evidence and the alarms at its start; starts at which an alarm
-fires, or would have fired soon without any drift, are not used.
+Every trial goes on from where the past had brought the evidence and the alarms at its start, at which no alarm fires. A
+drift counts as found by a check that fires before it fires without the drift: where the past itself alarms first the
+trial is cut short, and counts as one that found nothing.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
@@ -35,6 +37,7 @@ from monitor.tuning.feed import Cells, Feed, Seen, with_column
 from monitor.tuning.injection import SIZES, Drawn, Injection, Kind, columns_for, drawn_from, inject
 from monitor.tuning.stream import Observation, Past, too_short
 from monitor.verdict import WindowResult, judge
+from monitor.windows import MICROSECONDS
 
 QUARTER_SECONDS = 90 * 86_400.0
 # Places in the past from which trials may go on: what has to be remembered of it.
@@ -126,6 +129,7 @@ class Power:
 
     `found`: trials in which it fired within the horizon, of `trials`. `delays`: observations until it did, ascending.
     `named`: of those found, in how many the alarm named a drifted column; None where no single column drifted.
+    `cut_short`: trials that found nothing before the check fired without the drift.
     """
 
     setup: str
@@ -135,6 +139,7 @@ class Power:
     trials: int
     delays: tuple[int, ...]
     named: int | None
+    cut_short: int = 0
 
     @property
     def found(self) -> int:
@@ -177,6 +182,17 @@ class _Check:
 
 
 Checks = dict[str, _Check]
+
+
+@dataclass
+class _Found:
+    """One trial, by names of setup and check: observations until it fired and whether it named the drifted column.
+
+    `cut_short`: those that fire without the drift before they fired with it.
+    """
+
+    fired: dict[tuple[str, str], tuple[int, bool]] = field(default_factory=dict)
+    cut_short: set[tuple[str, str]] = field(default_factory=set)
 
 
 @dataclass(frozen=True, eq=False)
@@ -227,25 +243,21 @@ def score(run: PastRun, setups: Sequence[Setup], trials: Trials, advance: Advanc
     quiet, kept = {}, {}
     for setup in setups:
         quiet[setup.name], kept[setup.name] = quiet_run(run, setup)
-    usable = [
-        start
-        for start in sorted(run.feeds)
-        if all(_is_quiet(run, quiet[name], kept[name][start], start, trials.horizon) for name in kept)
-    ]
+    usable = [start for start in sorted(run.feeds) if all(_is_calm(checks[start]) for checks in kept.values())]
     drawn = drawn_from(setups[0].reference)
     tried, not_tried = _kinds(run, drawn, trials)
     if not usable:
-        reason = "alarms fire, or would soon, wherever a drift could begin: what it adds cannot be told"
+        reason = "an alarm fires wherever a drift could begin: what it adds cannot be told"
         not_tried, tried = dict.fromkeys(trials.sizes, reason), {}
     power: list[Power] = []
     for kind, columns in tried.items():
         for size in trials.sizes[kind]:
-            found: list[dict[tuple[str, str], tuple[int, bool]]] = []
+            found: list[_Found] = []
             for trial in range(trials.trials):
-                found.append(_trial(run, kept, usable, drawn, kind, size, columns, trials, trial))
+                found.append(_trial(run, kept, quiet, usable, drawn, kind, size, columns, trials, trial))
                 advance()
             for setup in setups:
-                power += _powers(setup, run, kind, size, columns, found)
+                power += _powers(setup, kind, size, columns, found)
     return Score(tuple(quiet.values()), tuple(power), {str(kind): why for kind, why in not_tried.items()}, len(usable))
 
 
@@ -339,12 +351,15 @@ def _effect(setup: Setup, watch: Watch, result: WindowResult) -> WindowEffect:
     return WindowEffect(watch.name, effect.window_end, effect.revision, value, effect.n, verdict.column, verdict.state)
 
 
-def _is_quiet(run: PastRun, quiet: Quiet, checks: Checks, start: int, horizon: int) -> bool:
-    """Whether no alarm fires at a start, nor within the horizon if nothing is put in."""
-    begin = run.past.observations[start].window.start
-    end = run.past.observations[min(start + horizon, len(run.seen)) - 1].window.end
-    still = any(check.report.alarm.state is State.FIRING for check in checks.values())
-    return not still and not any(begin < alarm.fired_at <= end for alarm in quiet.alarms)
+def _is_calm(checks: Checks) -> bool:
+    return not any(check.report.alarm.state is State.FIRING for check in checks.values())
+
+
+def _undrifted(run: PastRun, quiet: Quiet, check: str, start: int) -> float:
+    """In how many observations from a start a check fires without any drift; infinite if never."""
+    begin, size = run.past.observations[start].window, run.past.settings.length_seconds * MICROSECONDS
+    fired = [alarm.fired_at for alarm in quiet.alarms if alarm.check == check and alarm.fired_at > begin.start]
+    return round((min(fired) - begin.start) / size) if fired else math.inf
 
 
 def _kinds(run: PastRun, drawn: Drawn, trials: Trials) -> tuple[dict[Kind, tuple[str, ...]], dict[Kind, str]]:
@@ -377,6 +392,7 @@ def _touches(kind: Kind, column: str | None) -> tuple[bool, bool]:
 def _trial(
     run: PastRun,
     kept: Mapping[str, Mapping[int, Checks]],
+    quiet: Mapping[str, Quiet],
     usable: Sequence[int],
     drawn: Drawn,
     kind: Kind,
@@ -384,8 +400,8 @@ def _trial(
     columns: Sequence[str],
     trials: Trials,
     trial: int,
-) -> dict[tuple[str, str], tuple[int, bool]]:
-    """When each check of each setup fired, in observations since the drift began, and whether it named the column."""
+) -> _Found:
+    """What each check of each setup did, by their names."""
     # The same start and column for every size, so that sizes are compared on the same traffic.
     place = np.random.default_rng([trials.seed, trial])
     start = int(usable[int(place.integers(len(usable)))])
@@ -396,13 +412,14 @@ def _trial(
     injection = Injection(kind, size, begin, () if column is None else (column,), length)
     inputs, labels = _touches(kind, column)
     label = None if column is None else column_label(column)
-    feed, found = run.feeds[start].copy(column), dict[tuple[str, str], tuple[int, bool]]()
+    feed, found = run.feeds[start].copy(column), _Found()
     states = {
         (setup, name): check
         for setup, checks in kept.items()
         for name, check in checks[start].items()
         if (inputs if isinstance(check.watch.cells, CellLayout) else labels)
     }
+    alone = {key: _undrifted(run, quiet[key[0]], key[1], start) for key in states}
     for number, observation in enumerate(run.past.observations[start : start + trials.horizon], 1):
         rows = inject(observation.rows, injection, drawn, random)
         seen = feed.take(Observation(observation.window, rows, observation.seen), inputs=inputs, labels=labels)
@@ -411,42 +428,43 @@ def _trial(
         for key, check in list(states.items()):
             after = check.after(_news(check.watch, seen), seen.now)
             states[key] = after
-            if after.report.alarm.fired > check.report.alarm.fired:
+            if number >= alone[key]:
+                found.cut_short.add(key)
+                del states[key]
+            elif after.report.alarm.fired > check.report.alarm.fired:
                 told = _past_alarm(after.report.check, after.report.alarm, after.report.explanation or {})
-                found[key] = (number, label in told.columns)
+                found.fired[key] = (number, label in told.columns)
                 del states[key]
         if not states:
             break
     return found
 
 
-def _powers(
-    setup: Setup,
-    run: PastRun,
-    kind: Kind,
-    size: float,
-    columns: Sequence[str],
-    found: Sequence[Mapping[tuple[str, str], tuple[int, bool]]],
-) -> list[Power]:
+def _powers(setup: Setup, kind: Kind, size: float, columns: Sequence[str], found: Sequence[_Found]) -> list[Power]:
     """By check, and of the first check to fire."""
     inputs, labels = _touches(kind, columns[0] if columns else None)
-    del run
-    powers = []
     names = [
         watch.name
         for watch in setup.plan.watches
         if (inputs if isinstance(watch.cells, CellLayout) else labels or "prediction" in columns)
     ]
+    powers = []
     for check in (None, *names):
-        mine = [
-            min(
-                (when for (name, which), when in item.items() if name == setup.name and check in (None, which)),
-                key=lambda when: (when[0], not when[1]),
-                default=None,
-            )
-            for item in found
+        wanted = [(setup.name, name) for name in names if check in (None, name)]
+        firsts = [
+            min((item.fired[key] for key in wanted if key in item.fired), key=_soonest, default=None) for item in found
         ]
-        fired = [item for item in mine if item is not None]
+        fired = [item for item in firsts if item is not None]
+        cut = sum(
+            first is None and any(key in item.cut_short for key in wanted)
+            for first, item in zip(firsts, found, strict=True)
+        )
         named = sum(item[1] for item in fired) if columns else None
-        powers.append(Power(setup.name, kind, size, check, len(found), tuple(sorted(item[0] for item in fired)), named))
+        delays = tuple(sorted(item[0] for item in fired))
+        powers.append(Power(setup.name, kind, size, check, len(found), delays, named, cut))
     return powers
+
+
+def _soonest(fired: tuple[int, bool]) -> tuple[int, bool]:
+    """The sooner first; of two at once the one that named the column."""
+    return fired[0], not fired[1]

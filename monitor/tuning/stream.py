@@ -172,7 +172,7 @@ def _moved(rows: pa.Table, by: int) -> pa.Table:
     for name in ("event_time", "label_time"):
         place = rows.schema.get_field_index(name)
         if place >= 0:
-            kind = rows.schema.field(place).type
-            moved = pc.add(rows.column(place).cast(pa.int64()), pa.scalar(by, pa.int64())).cast(kind)
-            rows = rows.set_column(place, name, moved)
+            field = rows.schema.field(place)
+            moved = pc.add(rows.column(place).cast(pa.int64()), pa.scalar(by, pa.int64())).cast(field.type)
+            rows = rows.set_column(place, field, moved)
     return rows

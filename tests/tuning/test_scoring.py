@@ -124,8 +124,8 @@ def test_a_drift_in_the_past_is_an_alarm_of_its_check_that_names_the_column_and_
     assert (alarm.check, alarm.columns) == (PSI.metric, ("income",))
     assert (alarm.since, alarm.fired_at, alarm.resolved_at) == tuple(START + day * DAY for day in (10, 11, 15))
     assert result.quiet[0].per_quarter == pytest.approx(90 / 24)
-    # No trial begins where that alarm fires, or would without a drift.
-    assert 0 < result.starts < 17
+    # No trial begins where that alarm fires.
+    assert result.starts == len(set(range(8, 21)) - {11, 12, 13, 14})
 
 
 def test_where_alarms_always_fire_no_drift_is_tried_and_the_reason_is_told(known: Reference) -> None:
@@ -133,6 +133,17 @@ def test_where_alarms_always_fire_no_drift_is_tried_and_the_reason_is_told(known
     assert [alarm.resolved_at for alarm in result.quiet[0].alarms] == [None]
     assert (result.starts, result.power) == (0, ())
     assert "wherever a drift could begin" in result.not_tried["mean_shift"]
+
+
+def test_an_alarm_that_comes_without_the_drift_is_not_counted_as_having_found_it(known: Reference) -> None:
+    stream = past(18, drift={10: {"shift": 1.0}})
+    trials = Trials({Kind.MISSINGNESS: (0.0, 1.0)}, trials=6, horizon=6, columns=("f_age",))
+    result = scored(stream, settings(PSI), known, trials)
+    nothing, all_gone = power(result, Kind.MISSINGNESS, 0.0), power(result, Kind.MISSINGNESS, 1.0)
+    # The alarm of the past fires with observation 10, within the horizon of most starts, and with it of that one.
+    assert nothing.found == 0
+    assert nothing.cut_short > all_gone.cut_short
+    assert all_gone.found + all_gone.cut_short == 6
 
 
 def test_errors_of_flipped_labels_are_found_by_the_check_of_labels_only(known: Reference) -> None:

@@ -63,7 +63,11 @@ def rows(
     else:
         columns["prediction"] = random.normal(100, 20, n)
         columns["label"] = np.asarray(columns["prediction"]) + random.normal(0, 5, n) * (1 + error)
-    return pa.table(columns)
+    made = pa.table(columns)
+    for name in ("prediction_id", "version", "event_time"):
+        place = made.schema.get_field_index(name)
+        made = made.cast(made.schema.set(place, made.schema.field(place).with_nullable(False)))
+    return made
 
 
 def reference(rows_of_it: int = 4_000, seed: int = 99, schema: ModelSchema = SCHEMA, **changes: float) -> Reference:
