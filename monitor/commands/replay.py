@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from monitor.commands import score as scoring
 from monitor.commands.adding import Map, pair
 from monitor.commands.common import DEFAULT_CONFIG, AsJson, Model, console, load, print_json, print_table
 from monitor.commands.windows_table import print_windows
@@ -56,12 +57,27 @@ def replay(
     every: Annotated[
         str | None, typer.Option(metavar="DURATION", help="How far the clock goes between two evaluations.")
     ] = None,
+    score: scoring.ScoreFlag = False,
+    suggest: scoring.SuggestFlag = False,
+    picture: scoring.Picture = None,
+    version: scoring.ScoredVersion = None,
+    drift: scoring.Drifts = None,
+    column: scoring.Columns = None,
+    trials: scoring.TrialsOption = 10,
+    horizon: scoring.Horizon = None,
+    rows: scoring.Rows = 5_000,
+    resample: scoring.Resample = False,
+    seed: scoring.Seed = 0,
     as_json: AsJson = False,
 ) -> None:
     """Evaluate the past as if in time, late labels included, and show every window with its revisions.
 
-    The log (or the files) is only read, and the daemon's state is not touched; a daemon may be running.
+    With --score or --suggest: what alarms did in it, what drifts they would find, and which limits follow. The log (or
+    the files) is only read, and the daemon's state is not touched; a daemon may be running.
     """
+    import pyarrow as pa
+
+    from monitor.matching import match_labels
     from monitor.replay import ReplayRange
     from monitor.replay import replay as run
     from monitor.windows import parse_duration
@@ -79,6 +95,31 @@ def replay(
             chosen = replace(chosen, until=round(time.time() * 1e6))
         else:
             settings, log = _from_files(files, config, model, mapping)
+        if score or suggest:
+            if files is not None:
+                match_labels(
+                    log,
+                    settings.labels,
+                    after=0,
+                    until=log.last_sequence("labels"),
+                    predictions_until=log.last_sequence("predictions"),
+                    pending=pa.array([], pa.string()),
+                )
+            options = scoring.ScoreOptions(
+                suggest,
+                picture,
+                version,
+                drift or (),
+                column or (),
+                trials,
+                horizon,
+                rows,
+                resample,
+                seed,
+                (chosen.start, chosen.end),
+            )
+            scoring.score_past(settings, log, options, as_json=as_json)
+            return
         with _progress(not as_json) as progress:
             result = run(settings, log, chosen, progress)
     _print(settings.name, result, as_json)

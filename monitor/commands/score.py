@@ -96,6 +96,10 @@ def score_past(settings: ModelSettings, log: ModelLog, options: ScoreOptions, *,
         raise OperatorError(
             "a picture is an SVG file", where="--picture", expected="FILE.svg", got=str(options.picture)
         )
+    if log.schema("labels") is not None and log.schema("matched") is None:
+        raise OperatorError(
+            "labels are not joined with predictions yet", where=f"model {log.model}", hint="trueup evaluate does it."
+        )
     tuning = _tuned(settings, log, options, quiet=as_json)
     if options.picture is not None:
         from monitor.tuning.picture import draw
