@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -63,9 +64,13 @@ def answers(model: ServedModel, outputs: npt.NDArray[np.floating[Any]]) -> list[
     return [value if good else _not_finite(model) for value, good in zip(values, finite, strict=True)]
 
 
-def answer_json(model: ServedModel, answer: Answer, prediction_id: str) -> dict[str, Any]:
-    """The answer as it goes to the client; numbers keep all their digits."""
-    identity = {"prediction_id": prediction_id, "model": model.name, "version": model.version}
+def answer_json(model: ServedModel, answer: Answer, prediction_id: str, event_time: datetime) -> dict[str, Any]:
+    """The answer as it goes to the client; numbers keep all their digits.
+
+    `event_time` (UTC) is the one that is logged: a label that comes back with it finds its prediction without a search.
+    """
+    moment = event_time.isoformat().replace("+00:00", "Z")
+    identity = {"prediction_id": prediction_id, "model": model.name, "version": model.version, "event_time": moment}
     if answer.probabilities is None:
         return {"value": answer.prediction, **identity}
     probabilities = dict(zip(model.schema.classes, answer.probabilities.tolist(), strict=True))

@@ -73,7 +73,7 @@ class TrueupHandler(BaseHandler):
             if isinstance(answer, DefectError):
                 item.refuse(answer, SERVER_ERROR)
                 continue
-            item.answer = answer_json(self.served, answer, str(item.prediction_id))
+            item.answer = answer_json(self.served, answer, str(item.prediction_id), finished)
             if self.capture is not None:
                 self.capture.record(
                     str(item.prediction_id),

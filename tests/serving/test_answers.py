@@ -1,6 +1,7 @@
 """Answers from raw outputs: exact softmax, rows that fail alone, ids."""
 
 import math
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from monitor.errors import DefectError, RecordError
 from monitor.records import ModelSchema
 from serving.answers import Answer, answer_json, answers, check_prediction_id, item_ids, softmax
 from serving.manifest import ServedModel
+
+MOMENT = datetime(2026, 1, 31, 12, 0, 0, 500, tzinfo=UTC)
 
 
 def model(task: str = "classification", classes: tuple[str, ...] = ("cat", "dog", "owl")) -> ServedModel:
@@ -34,7 +37,7 @@ def test_the_class_is_the_most_probable_and_keeps_its_name() -> None:
     assert isinstance(first, Answer)
     assert isinstance(second, Answer)
     assert (first.prediction, second.prediction) == ("dog", "cat")
-    body = answer_json(model(), first, "x")
+    body = answer_json(model(), first, "x", MOMENT)
     assert list(body["probabilities"]) == ["cat", "dog", "owl"]
     assert body["probabilities"]["dog"] == pytest.approx(math.exp(2) / (1 + math.exp(2) + math.exp(1)), rel=1e-15)
     assert {key: body[key] for key in ("class", "prediction_id", "model", "version")} == {
@@ -48,11 +51,12 @@ def test_the_class_is_the_most_probable_and_keeps_its_name() -> None:
 def test_a_regression_answers_its_value() -> None:
     [answer] = answers(model("regression"), np.array([[1.25]], np.float32))
     assert isinstance(answer, Answer)
-    assert answer_json(model("regression"), answer, "x") == {
+    assert answer_json(model("regression"), answer, "x", MOMENT) == {
         "value": 1.25,
         "prediction_id": "x",
         "model": "animals",
         "version": "v1",
+        "event_time": "2026-01-31T12:00:00.000500Z",
     }
 
 

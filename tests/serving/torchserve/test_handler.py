@@ -42,9 +42,10 @@ def test_an_image_is_answered_and_logged_with_every_digit(served: Served) -> Non
     np.testing.assert_allclose(list(probabilities.values()), softmax(outputs.astype(np.float64)), rtol=1e-6)
     assert sum(probabilities.values()) == pytest.approx(1.0, abs=1e-15)
     expected = CLASSES[int(outputs.argmax())]
+    row = logged(served, "order-1")
+    assert datetime.fromisoformat(answer.pop("event_time")) == row["event_time"]
     assert answer == {"class": expected, "prediction_id": "order-1", "model": "animals", "version": "v1"}
 
-    row = logged(served, "order-1")
     # the log's numbers are the client's, bit by bit: the monitor's figures are checked against the answers
     assert {name: row[f"p_{name}"] for name in CLASSES} == probabilities
     assert {key: row[key] for key in ("version", "prediction", "s_region", "request_id")} == {
@@ -63,8 +64,9 @@ def test_a_regression_answers_a_value(served: Served) -> None:
     image = pixels(2)
     answer = ask(served, encoded(image, "JPEG"), "turn-1", "angle").json()
     value = answer.pop("value")
-    assert answer == {"prediction_id": "turn-1", "model": "angle", "version": "20260101T000000Z"}
     row = logged(served, "turn-1")
+    assert datetime.fromisoformat(answer.pop("event_time")) == row["event_time"]
+    assert answer == {"prediction_id": "turn-1", "model": "angle", "version": "20260101T000000Z"}
     assert row["prediction"] == value
     assert not [name for name in row if name.startswith("p_")]
 

@@ -67,9 +67,9 @@ def test_a_server_that_ended_is_quoted_by_its_exception_then_error_then_line() -
 
 
 def test_the_configuration_is_well_formed_and_every_file_is_bounded() -> None:
-    root = ElementTree.fromstring(log4j_config("/work/logs"))
+    root = ElementTree.fromstring(log4j_config("/srv/logs"))
     files = root.findall(".//RollingFile")
     assert {file.get("fileName") for file in files} == {
-        f"/work/logs/{name}.log" for name in ("server", "models", "workers")
+        f"/srv/logs/{name}.log" for name in ("server", "models", "workers")
     }
     assert all(file.find("SizeBasedTriggeringPolicy") is not None for file in files)

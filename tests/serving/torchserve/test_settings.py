@@ -28,7 +28,7 @@ def archive(path: Path, name: str = "animals", version: str = "v1") -> Path:
 
 
 def properties(settings: ServerSettings, archives: list[Archive]) -> dict[str, str]:
-    text = config_properties(settings, PORTS, archives, Path("/work/metrics.yaml"))
+    text = config_properties(settings, PORTS, archives, Path("/srv/metrics.yaml"))
     return dict(line.split("=", 1) for line in text.splitlines())
 
 
