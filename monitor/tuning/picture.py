@@ -26,7 +26,7 @@ _PANEL_GAP_X, _PANEL_GAP_Y = 54, 72
 _COLOURS = ("#1d4ed8", "#c2410c")
 _INK, _FAINT, _ALARM = "#1f2937", "#9ca3af", "#dc2626"
 # Effects above this many tolerances are drawn at the top.
-_TOP = 3.0
+_TOP = 5.0
 
 
 @dataclass
@@ -129,7 +129,7 @@ def _strip(sheet: _Sheet, tuning: Tuning, watch: Watch, y: float) -> float:
     sheet.line(_LEFT, up(0), _LEFT + width, up(0), _FAINT)
     if all(abs(up(limit) - up(0)) > 11 for _, limit in limits):
         sheet.text(_LEFT - 6, up(0) + 4, "0", anchor="end", size=10)
-    if any(share >= _TOP for _, share in shares):
+    if any(share >= _TOP for _, share in shares) and all(abs(up(limit) - up(_TOP)) > 11 for _, limit in limits):
         sheet.text(_LEFT - 6, up(_TOP) + 4, f"≥ {_TOP:g}", anchor="end", size=10)
     for (other, limit), colour in zip(limits, _COLOURS, strict=False):
         sheet.line(_LEFT, up(limit), _LEFT + width, up(limit), colour, dashed=True)
@@ -174,7 +174,7 @@ def _curves(sheet: _Sheet, tuning: Tuning, y: float) -> float:
 
 
 def _panel(sheet: _Sheet, tuning: Tuning, kind: Kind, x: float, y: float) -> None:
-    harmless = ", no harm of its own" if kind in HARMLESS else ""
+    harmless = ", no harm" if kind in HARMLESS else ""
     sheet.text(x, y - 10, f"{kind.replace('_', ' ')} ({UNITS[kind]}{harmless})", bold=True)
     mine = [power for power in tuning.score.power if power.kind is kind and power.check is None]
     sizes = sorted({power.size for power in mine})

@@ -44,7 +44,7 @@ def test_it_shows_the_past_its_alarms_and_a_curve_of_every_drift(tuned: Tuning) 
     svg = draw(tuned)
     written = " ".join(texts(svg))
     assert "16 observations of 1d" in written
-    for name in (PSI.metric, "accuracy", "mean shift (sd)", "daily cycle (sd, no harm of its own)", "checks proposed"):
+    for name in (PSI.metric, "accuracy", "mean shift (sd)", "daily cycle (sd, no harm)", "checks proposed"):
         assert name in written
     found = {item.size: item for item in tuned.score.power if item.kind is Kind.MEAN_SHIFT and item.setup == "as set"}
     assert f"as set: {found[1.0].found} of 2 found, median after 1d" in titles(svg)
