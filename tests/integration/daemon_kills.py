@@ -140,6 +140,7 @@ def _run_until_killed(config: Path, port: int, traffic: Traffic, point: str | No
             while process.poll() is None:
                 assert time.monotonic() < deadline, f"nothing reached {point}: {output.read_text()[-2_000:]}"
                 try:
+                    client.get(f"{url}/healthz")  # before it answers nothing is sent, and no event time used up
                     traffic.post(url, client)
                 except httpx.TransportError:
                     time.sleep(0.02)
