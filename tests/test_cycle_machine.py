@@ -190,8 +190,8 @@ def _label_rank(label: str) -> bytes:
 
 
 CycleMachine.TestCase.settings = settings(
-    max_examples=6,
-    stateful_step_count=14,
+    max_examples=12,
+    stateful_step_count=18,
     deadline=None,
     suppress_health_check=list(HealthCheck),
     print_blob=True,

@@ -169,7 +169,7 @@ def _check(folder: Path, traffic: Traffic) -> None:
     known = Counter(str(row["prediction_id"]) for row in _rows(settings.log_url, "labels"))
     assert traffic.labels_acknowledged <= known.keys() <= traffic.labelled.keys()
     assert max(known.values()) == 1
-    killed = _windows(settings.state_url)
+    killed = _finished(folder, settings.state_url)
     assert_equal_to_uninterrupted(folder, killed)
     for (seconds, start), window in killed.items():
         inside = [row for row in rows if start <= _micros(row) < start + seconds * SECOND]
@@ -184,13 +184,7 @@ def _check(folder: Path, traffic: Traffic) -> None:
 
 def assert_equal_to_uninterrupted(folder: Path, killed: dict[tuple[float, int], WindowResult]) -> None:
     """A new state that nobody interrupts comes to the same windows out of the same log."""
-    settings = load_config(folder / "trueup.yaml")
-    fresh = f"sqlite:///{folder / 'fresh.db'}"
-    state = open_state(fresh)
-    model = settings.models[0]
-    ModelCycle(model, ModelLog(settings.log_url, model.name), state, ReferenceStore(model)).run(START + 86_400 * SECOND)
-    state.close()
-    uninterrupted = _windows(fresh)
+    uninterrupted = _finished(folder, f"sqlite:///{folder / 'fresh.db'}")
     assert killed.keys() == uninterrupted.keys()
     for key, window in uninterrupted.items():
         mine = killed[key]
@@ -198,6 +192,19 @@ def assert_equal_to_uninterrupted(folder: Path, killed: dict[tuple[float, int], 
         for name, result in window.values.items():
             if isinstance(result, Estimate):
                 _same(mine, name, result.value)
+
+
+def _finished(folder: Path, url: str) -> dict[tuple[float, int], WindowResult]:
+    """The windows of a state after a cycle tomorrow, when every source has been silent for long."""
+    settings = load_config(folder / "trueup.yaml")
+    model = settings.models[0]
+    state = open_state(url)
+    try:
+        cycle = ModelCycle(model, ModelLog(settings.log_url, model.name), state, ReferenceStore(model))
+        cycle.run(round(time.time() * SECOND) + 86_400 * SECOND)
+    finally:
+        state.close()
+    return _windows(url)
 
 
 def _same(window: WindowResult, name: str, value: float) -> None:
