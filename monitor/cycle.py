@@ -7,8 +7,7 @@ killed cycle has either happened or not.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import TypeVar
@@ -21,38 +20,28 @@ from monitor.alarm_stage import AlarmStage, Consumed
 from monitor.dirty_panes import Marks, clear_dirty, dirty_panes
 from monitor.engines.local import event_times, touched_panes
 from monitor.engines.repeats import Tally
-from monitor.evaluation import evaluate_window, fingerprint
 from monitor.fault_points import fault_point
-from monitor.label_join import maturity
 from monitor.learning import Learning
 from monitor.log.tables import ModelLog, TableName
-from monitor.pane_builder import PaneMerger, input_merger, outcome_merger, rebuild_inputs, rebuild_outcomes
-from monitor.profiles.model_profile import Profile, Reference
-from monitor.profiles.outcome import OutcomeProfile
+from monitor.pane_builder import rebuild_inputs, rebuild_outcomes
 from monitor.references import ReferenceStore
 from monitor.rollup import RollUp
 from monitor.settings import ModelSettings
-from monitor.state import PaneDigest, State, StoredWindow, Transaction
-from monitor.statistics.result import Result
-from monitor.statistics.summary import column_statistics
+from monitor.state import State, Transaction
 from monitor.verdict import WindowResult
-from monitor.window_codec import decode_window, encode_window
+from monitor.window_codec import decode_window
+from monitor.window_stage import WindowStage
 from monitor.windows import (
     MICROSECONDS,
     SourceProgress,
-    Window,
     pane_start,
     rolling_window,
-    tumbling_window,
     watermark,
 )
 
 Item = TypeVar("Item")
-ColumnStatistics = Mapping[str, Mapping[str, Result]]
 # Name of the counters of predictions that came again.
 REPEATS = "repeats"
-# Windows whose drift statistics are kept in memory, for as long as only labels come; one takes some 40 kB.
-KNOWN_WINDOWS = 1_024
 # Rebuilt panes that commit together.
 PANES_AT_ONCE = 256
 
@@ -87,26 +76,6 @@ class _Dirty:
         return self.inputs.get(version, set()) | self.outcomes.get(version, set())
 
 
-@dataclass(frozen=True)
-class _MadeOf:
-    """What a window is made of: its panes, a fingerprint of those with inputs, and one of all."""
-
-    inputs: list[PaneDigest]
-    outcomes: list[PaneDigest]
-    inputs_fingerprint: str
-    fingerprint: str
-
-    @property
-    def predictions(self) -> int:
-        """Predictions in the window, repeats removed."""
-        return sum(pane.rows for pane in self.inputs)
-
-    @property
-    def labels(self) -> int:
-        """Labelled predictions in the window."""
-        return sum(pane.rows for pane in self.outcomes)
-
-
 @dataclass
 class ModelCycle:
     """Evaluates one model again and again; keeps merged profiles in memory between cycles, nothing else.
@@ -122,16 +91,15 @@ class ModelCycle:
     join: matching.Join = field(default_factory=matching.LogJoin)
     rolling: bool = True
     quiet_windows: frozenset[float] = frozenset()
-    _known_columns: OrderedDict[str, ColumnStatistics] = field(default_factory=OrderedDict)
-    _mergers: dict[str, tuple[str, PaneMerger[Profile], PaneMerger[OutcomeProfile]]] = field(default_factory=dict)
+    _windows: WindowStage = field(init=False)
     _alarms: AlarmStage = field(init=False)
     _rollup: RollUp = field(init=False)
-    _learning: Learning = field(init=False)
 
     def __post_init__(self) -> None:
         self._rollup = RollUp(self.settings)
-        self._learning = Learning(self.settings)
-        self._alarms = AlarmStage(self.settings, self.log, self._learning)
+        learning = Learning(self.settings)
+        self._windows = WindowStage(self.settings, learning, self.quiet_windows)
+        self._alarms = AlarmStage(self.settings, self.log, learning)
 
     def run(self, now: int) -> CycleReport:
         """Consume what is new, rebuild, evaluate, commit; raises and changes nothing if any of it fails."""
@@ -182,7 +150,7 @@ class ModelCycle:
             self._count_repeats(state, tally, repeats)
             self._note_versions(state, now)
             mark = watermark(self._sources(state, now), self.settings.windows, now)
-            published = self._publish(state, dirty, mark, now)
+            published = self._windows.publish(state, self.references, dirty.all, mark, now)
             self._count_expired(state, mark, now)
             clear_dirty(state, self.settings.name, forgotten)
             state.set_cursor(self.settings.name, "predictions", predictions_until)
@@ -191,7 +159,7 @@ class ModelCycle:
             alarms = self._alarms.run(
                 state,
                 self.references,
-                lambda version, reference, window: self._merged_inputs(state, version, reference, window),
+                lambda version, reference, window: self._windows.merged_inputs(state, version, reference, window),
                 Consumed(published, mark, labels, now),
             )
             report = replace(self._report(state, published, mark), alarms=tuple(alarms))
@@ -337,122 +305,6 @@ class ModelCycle:
         size = round(self.settings.windows.pane_seconds * MICROSECONDS)
         return [SourceProgress(pane + size, min(now, pane + size)) for pane in newest if pane is not None]
 
-    def _publish(self, state: Transaction, dirty: _Dirty, mark: int | None, now: int) -> list[WindowResult]:
-        if mark is None:
-            return []
-        published = []
-        unfinished = state.unfinished_windows(self.settings.name)
-        for version in state.versions(self.settings.name):
-            reference = self.references.get(version)
-            if reference is None:
-                continue
-            for seconds in self.settings.windows.window_seconds:
-                windows = {tumbling_window(pane, seconds) for pane in dirty.all(version)}
-                windows |= {
-                    Window(stored.start, stored.end, stored.seconds)
-                    for stored in unfinished
-                    if stored.version == version and stored.seconds == seconds
-                }
-                windows |= self._newly_complete(state, version, seconds, mark)
-                for window in sorted(windows):
-                    if window.end <= mark:
-                        result = self._publish_window(state, version, reference, window, now)
-                        published += [result] if result else []
-        return published
-
-    def _newly_complete(self, state: Transaction, version: str, seconds: float, mark: int) -> set[Window]:
-        name, cursor = self.settings.name, f"published {seconds:g} {version}"
-        before = state.cursor(name, cursor)
-        if mark != before:
-            # It goes back with the watermark when the clock does, or what completes until then would be passed over.
-            state.set_cursor(name, cursor, mark)
-        if mark <= before:
-            return set()
-        size = round(seconds * MICROSECONDS)
-        starts = state.pane_starts(name, version, before - size, mark)
-        return {tumbling_window(start, seconds) for start in starts}
-
-    def _publish_window(
-        self, state: Transaction, version: str, reference: Reference, window: Window, now: int
-    ) -> WindowResult | None:
-        made_of = self._made_of(state, version, reference, window)
-        if not made_of.predictions:
-            return None
-        history = state.windows(
-            self.settings.name, version=version, seconds=window.seconds, start=window.start, end=window.start + 1
-        )
-        latest = history[-1] if history else None
-        ripe = maturity(window, made_of.predictions, made_of.labels, self.settings.labels, now)
-        if latest is not None and latest.maturity == "final":
-            ripe = "final"
-        if latest is not None and latest.fingerprint == made_of.fingerprint and latest.maturity == ripe:
-            return None
-        if latest is not None and ripe == "provisional" and window.seconds in self.quiet_windows:
-            return None
-        # Revision 0 is provisional and replaced in place; final is 1, and every later change one more.
-        revision = 0 if ripe == "provisional" else (latest.revision if latest else 0) + 1
-        result = evaluate_window(
-            self._learning.settings_for(state, version, reference, window.seconds),
-            version,
-            reference,
-            window,
-            *self._merged(state, version, made_of),
-            maturity=ripe,
-            revision=revision,
-            columns=self._columns(state, version, reference, made_of),
-        )
-        self._learning.learn(state, reference, result)
-        state.put_window(
-            self.settings.name,
-            StoredWindow(
-                version=version,
-                seconds=window.seconds,
-                start=window.start,
-                end=window.end,
-                revision=revision,
-                maturity=ripe,
-                evaluated_at=now,
-                fingerprint=made_of.fingerprint,
-                result=encode_window(result),
-            ),
-        )
-        return result
-
-    def _made_of(self, state: Transaction, version: str, reference: Reference, window: Window) -> _MadeOf:
-        known = self._mergers.get(version)
-        if known is None or known[0] != reference.identity:
-            name = self.settings.name
-            known = (
-                reference.identity,
-                input_merger(name, version, reference),
-                outcome_merger(name, version, reference),
-            )
-            self._mergers[version] = known
-        inputs, outcomes = (merger.panes(state, window.start, window.end) for merger in known[1:])
-        of_inputs = fingerprint(reference.identity, (("inputs", pane.start, pane.digest) for pane in inputs))
-        whole = fingerprint(of_inputs, (("outcomes", pane.start, pane.digest) for pane in outcomes))
-        return _MadeOf(inputs, outcomes, of_inputs, whole)
-
-    def _merged(self, state: Transaction, version: str, made_of: _MadeOf) -> tuple[Profile, OutcomeProfile]:
-        _, inputs, outcomes = self._mergers[version]
-        seconds = self.settings.windows.pane_seconds
-        return inputs.merge(state, made_of.inputs, seconds), outcomes.merge(state, made_of.outcomes, seconds)
-
-    def _merged_inputs(self, state: Transaction, version: str, reference: Reference, window: Window) -> Profile:
-        made_of = self._made_of(state, version, reference, window)
-        return self._mergers[version][1].merge(state, made_of.inputs, self.settings.windows.pane_seconds)
-
-    def _columns(self, state: Transaction, version: str, reference: Reference, made_of: _MadeOf) -> ColumnStatistics:
-        """Drift statistics of inputs; those that did not change (only labels came) are not computed again."""
-        known = self._known_columns.get(made_of.inputs_fingerprint)
-        if known is None:
-            inputs = self._mergers[version][1].merge(state, made_of.inputs, self.settings.windows.pane_seconds)
-            known = self._known_columns[made_of.inputs_fingerprint] = column_statistics(reference, inputs)
-            if len(self._known_columns) > KNOWN_WINDOWS:
-                self._known_columns.popitem(last=False)
-        self._known_columns.move_to_end(made_of.inputs_fingerprint)
-        return known
-
     def _report(self, state: Transaction, published: list[WindowResult], mark: int | None) -> CycleReport:
         name = self.settings.name
         versions = state.versions(name)
@@ -465,7 +317,7 @@ class ModelCycle:
                 continue
             for seconds in self.settings.windows.window_seconds:
                 window = rolling_window(newest, self.settings.windows, seconds)
-                rolling += [self._rolling(state, version, reference, window)] if self.rolling else []
+                rolling += [self._windows.rolling(state, version, reference, window)] if self.rolling else []
                 stored = state.windows(name, version=version, seconds=seconds, maturity="final", newest=1)
                 final += [decode_window(item.result) for item in stored]
         return CycleReport(
@@ -478,20 +330,6 @@ class ModelCycle:
             labels_total=state.counters(name, "labels"),
             repeats_total=state.counters(name, REPEATS),
             pending_labels=state.pending_count(name),
-        )
-
-    def _rolling(self, state: Transaction, version: str, reference: Reference, window: Window) -> WindowResult:
-        made_of = self._made_of(state, version, reference, window)
-        return evaluate_window(
-            self._learning.settings_for(state, version, reference, window.seconds),
-            version,
-            reference,
-            window,
-            *self._merged(state, version, made_of),
-            maturity="provisional",
-            revision=0,
-            rolling=True,
-            columns=self._columns(state, version, reference, made_of),
         )
 
 

@@ -1,0 +1,204 @@
+"""From stored panes to evaluated windows: which are due, what they are made of, their revisions.
+
+What lives here: publication of tumbling windows, the rolling window, profiles kept between cycles. What must not: which
+panes are dirty, cursors of the log, alarms.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from monitor.evaluation import evaluate_window, fingerprint
+from monitor.label_join import maturity
+from monitor.learning import Learning
+from monitor.pane_builder import PaneMerger, input_merger, outcome_merger
+from monitor.profiles.model_profile import Profile, Reference
+from monitor.profiles.outcome import OutcomeProfile
+from monitor.references import ReferenceStore
+from monitor.settings import ModelSettings
+from monitor.state import PaneDigest, StoredWindow, Transaction
+from monitor.statistics.result import Result
+from monitor.statistics.summary import column_statistics
+from monitor.verdict import WindowResult
+from monitor.window_codec import encode_window
+from monitor.windows import MICROSECONDS, Window, tumbling_window
+
+ColumnStatistics = Mapping[str, Mapping[str, Result]]
+ChangedPanes = Callable[[str], set[int]]
+# Windows whose drift statistics are kept in memory, for as long as only labels come; one takes some 40 kB.
+KNOWN_WINDOWS = 1_024
+
+
+@dataclass(frozen=True)
+class _MadeOf:
+    """What a window is made of: its panes, a fingerprint of those with inputs, and one of all."""
+
+    inputs: list[PaneDigest]
+    outcomes: list[PaneDigest]
+    inputs_fingerprint: str
+    fingerprint: str
+
+    @property
+    def predictions(self) -> int:
+        """Predictions in the window, repeats removed."""
+        return sum(pane.rows for pane in self.inputs)
+
+    @property
+    def labels(self) -> int:
+        """Labelled predictions in the window."""
+        return sum(pane.rows for pane in self.outcomes)
+
+
+@dataclass
+class WindowStage:
+    """Evaluates the windows of one model; keeps merged profiles and drift statistics in memory, nothing else.
+
+    `quiet_windows`: lengths (seconds) whose provisional numbers are not made better while labels come.
+    """
+
+    settings: ModelSettings
+    learning: Learning
+    quiet_windows: frozenset[float] = frozenset()
+    _known_columns: OrderedDict[str, ColumnStatistics] = field(default_factory=OrderedDict)
+    _mergers: dict[str, tuple[str, PaneMerger[Profile], PaneMerger[OutcomeProfile]]] = field(default_factory=dict)
+
+    def publish(
+        self, state: Transaction, references: ReferenceStore, changed: ChangedPanes, mark: int | None, now: int
+    ) -> list[WindowResult]:
+        """Evaluate and store every tumbling window that is complete and new, or whose content or maturity changed.
+
+        `changed`: starts of the panes of a version that were rebuilt. `mark`: the watermark; nothing is complete
+        without one.
+        """
+        if mark is None:
+            return []
+        published = []
+        unfinished = state.unfinished_windows(self.settings.name)
+        for version in state.versions(self.settings.name):
+            reference = references.get(version)
+            if reference is None:
+                continue
+            for seconds in self.settings.windows.window_seconds:
+                windows = {tumbling_window(pane, seconds) for pane in changed(version)}
+                windows |= {
+                    Window(stored.start, stored.end, stored.seconds)
+                    for stored in unfinished
+                    if stored.version == version and stored.seconds == seconds
+                }
+                windows |= self._newly_complete(state, version, seconds, mark)
+                for window in sorted(windows):
+                    if window.end <= mark:
+                        result = self._publish_window(state, version, reference, window, now)
+                        published += [result] if result else []
+        return published
+
+    def _newly_complete(self, state: Transaction, version: str, seconds: float, mark: int) -> set[Window]:
+        name, cursor = self.settings.name, f"published {seconds:g} {version}"
+        before = state.cursor(name, cursor)
+        if mark != before:
+            # It goes back with the watermark when the clock does, or what completes until then would be passed over.
+            state.set_cursor(name, cursor, mark)
+        if mark <= before:
+            return set()
+        size = round(seconds * MICROSECONDS)
+        starts = state.pane_starts(name, version, before - size, mark)
+        return {tumbling_window(start, seconds) for start in starts}
+
+    def _publish_window(
+        self, state: Transaction, version: str, reference: Reference, window: Window, now: int
+    ) -> WindowResult | None:
+        made_of = self._made_of(state, version, reference, window)
+        if not made_of.predictions:
+            return None
+        history = state.windows(
+            self.settings.name, version=version, seconds=window.seconds, start=window.start, end=window.start + 1
+        )
+        latest = history[-1] if history else None
+        ripe = maturity(window, made_of.predictions, made_of.labels, self.settings.labels, now)
+        if latest is not None and latest.maturity == "final":
+            ripe = "final"
+        if latest is not None and latest.fingerprint == made_of.fingerprint and latest.maturity == ripe:
+            return None
+        if latest is not None and ripe == "provisional" and window.seconds in self.quiet_windows:
+            return None
+        # Revision 0 is provisional and replaced in place; final is 1, and every later change one more.
+        revision = 0 if ripe == "provisional" else (latest.revision if latest else 0) + 1
+        result = evaluate_window(
+            self.learning.settings_for(state, version, reference, window.seconds),
+            version,
+            reference,
+            window,
+            *self._merged(state, version, made_of),
+            maturity=ripe,
+            revision=revision,
+            columns=self._columns(state, version, reference, made_of),
+        )
+        self.learning.learn(state, reference, result)
+        state.put_window(
+            self.settings.name,
+            StoredWindow(
+                version=version,
+                seconds=window.seconds,
+                start=window.start,
+                end=window.end,
+                revision=revision,
+                maturity=ripe,
+                evaluated_at=now,
+                fingerprint=made_of.fingerprint,
+                result=encode_window(result),
+            ),
+        )
+        return result
+
+    def _made_of(self, state: Transaction, version: str, reference: Reference, window: Window) -> _MadeOf:
+        known = self._mergers.get(version)
+        if known is None or known[0] != reference.identity:
+            name = self.settings.name
+            known = (
+                reference.identity,
+                input_merger(name, version, reference),
+                outcome_merger(name, version, reference),
+            )
+            self._mergers[version] = known
+        inputs, outcomes = (merger.panes(state, window.start, window.end) for merger in known[1:])
+        of_inputs = fingerprint(reference.identity, (("inputs", pane.start, pane.digest) for pane in inputs))
+        whole = fingerprint(of_inputs, (("outcomes", pane.start, pane.digest) for pane in outcomes))
+        return _MadeOf(inputs, outcomes, of_inputs, whole)
+
+    def _merged(self, state: Transaction, version: str, made_of: _MadeOf) -> tuple[Profile, OutcomeProfile]:
+        _, inputs, outcomes = self._mergers[version]
+        seconds = self.settings.windows.pane_seconds
+        return inputs.merge(state, made_of.inputs, seconds), outcomes.merge(state, made_of.outcomes, seconds)
+
+    def merged_inputs(self, state: Transaction, version: str, reference: Reference, window: Window) -> Profile:
+        """The merged profile of a window's inputs."""
+        made_of = self._made_of(state, version, reference, window)
+        return self._mergers[version][1].merge(state, made_of.inputs, self.settings.windows.pane_seconds)
+
+    def _columns(self, state: Transaction, version: str, reference: Reference, made_of: _MadeOf) -> ColumnStatistics:
+        """Drift statistics of inputs; those that did not change (only labels came) are not computed again."""
+        known = self._known_columns.get(made_of.inputs_fingerprint)
+        if known is None:
+            inputs = self._mergers[version][1].merge(state, made_of.inputs, self.settings.windows.pane_seconds)
+            known = self._known_columns[made_of.inputs_fingerprint] = column_statistics(reference, inputs)
+            if len(self._known_columns) > KNOWN_WINDOWS:
+                self._known_columns.popitem(last=False)
+        self._known_columns.move_to_end(made_of.inputs_fingerprint)
+        return known
+
+    def rolling(self, state: Transaction, version: str, reference: Reference, window: Window) -> WindowResult:
+        """The latest window of a length as it stands; it is not stored."""
+        made_of = self._made_of(state, version, reference, window)
+        return evaluate_window(
+            self.learning.settings_for(state, version, reference, window.seconds),
+            version,
+            reference,
+            window,
+            *self._merged(state, version, made_of),
+            maturity="provisional",
+            revision=0,
+            rolling=True,
+            columns=self._columns(state, version, reference, made_of),
+        )
