@@ -13,8 +13,9 @@ from xml.sax.saxutils import escape
 from monitor.alarm_plan import Watch
 from monitor.statistics.evidence_cells import CellLayout
 from monitor.tuning.injection import UNITS, Kind
+from monitor.tuning.quiet import PastAlarm, Setup
 from monitor.tuning.report import HARMLESS, Tuning
-from monitor.tuning.scoring import PastAlarm, Power, Setup
+from monitor.tuning.scoring import Power
 from monitor.tuning.suggestion import latest_effects
 from monitor.windows import format_duration
 

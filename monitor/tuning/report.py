@@ -16,18 +16,8 @@ from monitor.alarm_plan import assumption
 from monitor.profiles.model_profile import Reference
 from monitor.settings import ModelSettings
 from monitor.tuning.injection import UNITS, Kind
-from monitor.tuning.scoring import (
-    PastAlarm,
-    Power,
-    Quiet,
-    Score,
-    Setup,
-    Trials,
-    needed_observations,
-    past_run,
-    quiet_run,
-    score,
-)
+from monitor.tuning.quiet import PastAlarm, Quiet, Setup, past_run, quiet_run
+from monitor.tuning.scoring import Power, Score, Trials, needed_observations, score, trial_starts
 from monitor.tuning.stream import Past, drawn_anew, too_short
 from monitor.tuning.suggestion import Proposal, latest_effects, propose, with_proposals
 from monitor.verdict import Threshold
@@ -84,7 +74,7 @@ def tune(
     elif not past.whole or len(past.observations) < needed:
         raise too_short(past if past.whole else replace(past, observations=()), needed)
     setups = [Setup.of(PRESENT, settings, reference)]
-    run = past_run(past, setups[0], trials, advance)
+    run = past_run(past, setups[0], trial_starts(past, trials), advance)
     proposals: tuple[Proposal, ...] = ()
     if suggest:
         quiet, _ = quiet_run(run, setups[0])

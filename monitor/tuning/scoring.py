@@ -1,7 +1,7 @@
-"""What a model's alarms would have done in its own past, and what they would find of drifts put into it.
+"""What a model's alarms would find of drifts put into its own past.
 
-What lives here: running checks over a stream with the functions of the cycle (evidence, effect, alarms), and trials
-with injected drifts. What must not: reading the log, formulas, tables and pictures; seeds and progress are arguments.
+What lives here: trials with injected drifts, and what became of them. What must not: how checks go over a stream (that
+is `quiet`), reading the log, formulas, tables and pictures; seeds and progress are arguments.
 
 Several settings are scored in one pass over the same streams, so that what differs between them is their tolerances.
 Every trial goes on from where the past had brought the evidence and the alarms at its start, at which no alarm fires. A
@@ -12,7 +12,7 @@ trial is cut short, and counts as one that found nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -20,30 +20,19 @@ import numpy as np
 import pyarrow.compute as pc
 
 from monitor import evidence
-from monitor.alarm_judge import Context, News, judge_check
-from monitor.alarm_plan import AlarmPlan, Watch, alarm_plan, window_effect
-from monitor.alarm_report import AlarmReport
-from monitor.alarms import Alarm, State
-from monitor.errors import OperatorError
-from monitor.evidence import CheckEvidence
-from monitor.null_regions import NullRegions, detectors_of
-from monitor.profiles.model_profile import Reference
+from monitor.alarms import State
 from monitor.records import column_label
-from monitor.settings import ModelSettings
 from monitor.statistics.evidence_cells import CellLayout
 from monitor.statistics.seasons import ObservationSettings
-from monitor.statistics.summary import reference_values
-from monitor.tuning.feed import Cells, Feed, Seen, with_column
+from monitor.tuning.feed import with_column
 from monitor.tuning.injection import SIZES, Drawn, Injection, Kind, columns_for, drawn_from, inject
+from monitor.tuning.quiet import Advance, Checks, PastRun, Quiet, Setup, news_of, past_alarm, quiet_run
 from monitor.tuning.stream import Observation, Past, too_short
-from monitor.verdict import WindowResult, judge
 from monitor.windows import MICROSECONDS
 
-QUARTER_SECONDS = 90 * 86_400.0
 # Places in the past from which trials may go on: what has to be remembered of it.
 _STARTS = 40
 _DAY = 86_400.0
-Advance = Callable[[], None]
 
 
 @dataclass(frozen=True)
@@ -58,69 +47,6 @@ class Trials:
     horizon: int = 14
     columns: tuple[str, ...] = ()
     seed: int = 0
-
-
-@dataclass(frozen=True, eq=False)
-class Setup:
-    """Settings under trial, by a name for people, and what they watch."""
-
-    name: str
-    settings: ModelSettings
-    reference: Reference
-    plan: AlarmPlan
-    own: Mapping[str, float]
-
-    @classmethod
-    def of(cls, name: str, settings: ModelSettings, reference: Reference) -> Setup:
-        """What these settings watch; raises OperatorError where that is nothing."""
-        plan = alarm_plan(settings, reference)
-        if not plan.watches:
-            reasons = "; ".join(f"{check}: {why}" for check, why in plan.unwatched.items())
-            raise OperatorError(
-                "no check of the model may alarm", where=f"model {settings.name}", got=reasons or "no checks"
-            )
-        return cls(name, settings, reference, plan, reference_values(reference))
-
-
-@dataclass(frozen=True)
-class WindowEffect:
-    """The effect of one window on one check: as the alarm judges it, None where it is absent or of too few rows."""
-
-    check: str
-    window_end: int
-    revision: int
-    value: float | None
-    n: int
-    column: str | None
-    verdict: str
-
-
-@dataclass(frozen=True)
-class PastAlarm:
-    """One alarm of the past; times in microseconds. `resolved_at` None: it fired until the end."""
-
-    check: str
-    fired_at: int
-    since: int | None
-    columns: tuple[str, ...]
-    text: str
-    resolved_at: int | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class Quiet:
-    """The past as it was, under one setup; `reports`: every alarm as it stood at the end."""
-
-    setup: str
-    alarms: tuple[PastAlarm, ...]
-    effects: tuple[WindowEffect, ...]
-    seconds: float
-    reports: tuple[AlarmReport, ...]
-
-    @property
-    def per_quarter(self) -> float:
-        """Alarms per 90 days; 0 for a past without length."""
-        return len(self.alarms) * QUARTER_SECONDS / self.seconds if self.seconds else 0.0
 
 
 @dataclass(frozen=True)
@@ -170,21 +96,6 @@ class Score:
 
 
 @dataclass
-class _Check:
-    watch: Watch
-    context: Context
-    detectors: tuple[CheckEvidence, ...]
-    report: AlarmReport
-
-    def after(self, news: News, now: int) -> _Check:
-        judged = judge_check(self.watch, self.context, self.detectors, self.report, news, now)
-        return _Check(self.watch, self.context, judged.detectors, judged.report)
-
-
-Checks = dict[str, _Check]
-
-
-@dataclass
 class _Found:
     """One trial, by names of setup and check: observations until it fired and whether it named the drifted column.
 
@@ -193,44 +104,6 @@ class _Found:
 
     fired: dict[tuple[str, str], tuple[int, bool]] = field(default_factory=dict)
     cut_short: set[tuple[str, str]] = field(default_factory=set)
-
-
-@dataclass(frozen=True, eq=False)
-class PastRun:
-    """What was seen of the past, and the feeds with which trials go on, by the observation that comes next."""
-
-    past: Past
-    cells: Cells
-    seen: tuple[Seen, ...]
-    feeds: Mapping[int, Feed]
-
-
-def past_run(past: Past, setup: Setup, trials: Trials | None, advance: Advance) -> PastRun:
-    """Profiles, counts and windows of the whole past: the same for every tolerance of the same checks."""
-    cells = Cells.of(setup.plan)
-    wanted = set() if trials is None else set(_starts(past, trials))
-    feed = Feed(setup.settings, past.version, setup.reference, cells)
-    seen, feeds = [], {}
-    for number, observation in enumerate(past.observations):
-        if number in wanted:
-            feeds[number] = feed.copy()
-        seen.append(feed.take(observation))
-        advance()
-    return PastRun(past, cells, tuple(seen), feeds)
-
-
-def quiet_run(run: PastRun, setup: Setup) -> tuple[Quiet, dict[int, Checks]]:
-    """The alarms of the past as it was, and the checks as they stood where trials begin."""
-    checks, alarms, effects, kept = _begun(run, setup), list[PastAlarm](), list[WindowEffect](), dict[int, Checks]()
-    for number, seen in enumerate(run.seen):
-        if number in run.feeds:
-            kept[number] = checks
-        before, checks = checks, _advanced(checks, seen)
-        for name, check in checks.items():
-            alarms = _noted(alarms, before[name].report.alarm, check.report)
-            effects += _effects(setup, check.watch, seen)
-    reports = tuple(check.report for check in checks.values())
-    return Quiet(setup.name, tuple(alarms), tuple(effects), run.past.seconds, reports), kept
 
 
 def score(run: PastRun, setups: Sequence[Setup], trials: Trials, advance: Advance) -> Score:
@@ -280,75 +153,13 @@ def _run_in(settings: ObservationSettings) -> int:
     return evidence.LEARNT_SEASONS * settings.phases if settings.phases > 1 else 0
 
 
-def _starts(past: Past, trials: Trials) -> list[int]:
+def trial_starts(past: Past, trials: Trials) -> list[int]:
     """Where trials may begin: among the later observations, so that evidence has seen some of the past."""
     last = len(past.observations) - trials.horizon
     first = max(_run_in(past.settings) + 1, min(len(past.observations) // 3, last))
     if last < first:
         return []
     return [int(place) for place in np.unique(np.linspace(first, last, _STARTS).round())]
-
-
-def _begun(run: PastRun, setup: Setup) -> Checks:
-    regions = NullRegions()
-    return {
-        watch.name: _Check(
-            watch,
-            regions.context(setup.settings, watch, setup.own),
-            tuple(evidence.fresh(watch.reference) for _ in range(detectors_of(watch, setup.settings))),
-            AlarmReport(run.past.version, Alarm(watch.name), watch.share),
-        )
-        for watch in setup.plan.watches
-    }
-
-
-def _advanced(checks: Checks, seen: Seen) -> Checks:
-    return {name: check.after(_news(check.watch, seen), seen.now) for name, check in checks.items()}
-
-
-def _news(watch: Watch, seen: Seen) -> News:
-    if isinstance(watch.cells, CellLayout):
-        assert seen.counts is not None
-        return News([(seen.window, seen.counts)], (), seen.inputs)
-    return News((), [seen.labels[watch.name]] if watch.name in seen.labels else [], seen.outcomes)
-
-
-def _noted(alarms: list[PastAlarm], before: Alarm, report: AlarmReport) -> list[PastAlarm]:
-    after, told = report.alarm, report.explanation or {}
-    if after.fired > before.fired:
-        alarms = [*alarms, _past_alarm(report.check, after, told)]
-    if after.resolved_at is not None and after.resolved_at != before.resolved_at:
-        last = max(place for place, item in enumerate(alarms) if item.check == after.check)
-        was = alarms[last]
-        ended = PastAlarm(was.check, was.fired_at, was.since, was.columns, was.text, after.resolved_at)
-        alarms = [*alarms[:last], ended, *alarms[last + 1 :]]
-    return alarms
-
-
-def _past_alarm(check: str, alarm: Alarm, told: Mapping[str, object]) -> PastAlarm:
-    assert alarm.fired_at is not None
-    columns = told.get("columns")
-    names = tuple(item["column"] for item in columns) if isinstance(columns, list | tuple) else ()
-    since = told.get("since")
-    return PastAlarm(
-        check,
-        alarm.fired_at,
-        since if isinstance(since, int) else alarm.evidence_since,
-        names,
-        str(told.get("text", "")),
-    )
-
-
-def _effects(setup: Setup, watch: Watch, seen: Seen) -> list[WindowEffect]:
-    results = seen.inputs if isinstance(watch.cells, CellLayout) else seen.outcomes
-    return [_effect(setup, watch, result) for result in results]
-
-
-def _effect(setup: Setup, watch: Watch, result: WindowResult) -> WindowEffect:
-    effect = window_effect(watch, result)
-    verdict = judge(setup.settings.checks, result.values, result.columns, setup.own)[watch.name]
-    value = effect.value if effect.n >= watch.minimum_n else None
-    return WindowEffect(watch.name, effect.window_end, effect.revision, value, effect.n, verdict.column, verdict.state)
 
 
 def _is_calm(checks: Checks) -> bool:
@@ -426,13 +237,13 @@ def _trial(
         if label is not None and run.cells.layout is not None:
             seen = with_column(run.seen[start + number - 1], seen, label, run.cells.layout)
         for key, check in list(states.items()):
-            after = check.after(_news(check.watch, seen), seen.now)
+            after = check.after(news_of(check.watch, seen), seen.now)
             states[key] = after
             if number >= alone[key]:
                 found.cut_short.add(key)
                 del states[key]
             elif after.report.alarm.fired > check.report.alarm.fired:
-                told = _past_alarm(after.report.check, after.report.alarm, after.report.explanation or {})
+                told = past_alarm(after.report.check, after.report.alarm, after.report.explanation or {})
                 found.fired[key] = (number, label in told.columns)
                 del states[key]
         if not states:

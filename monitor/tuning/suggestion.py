@@ -28,7 +28,7 @@ from monitor.statistics.evidence_cells import CellLayout
 from monitor.statistics.independence import learnt_tolerance
 from monitor.statistics.result import Estimate
 from monitor.statistics.summary import outcome_statistics
-from monitor.tuning.scoring import PastAlarm, Quiet, Setup, WindowEffect
+from monitor.tuning.quiet import PastAlarm, Quiet, Setup, WindowEffect
 from monitor.verdict import Check, Threshold
 
 # The share of quiet windows that a warning must not meet.

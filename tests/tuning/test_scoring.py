@@ -19,8 +19,9 @@ from monitor.statistics.seasons import ObservationSettings
 from monitor.tuning.feed import Cells, Feed, with_column
 from monitor.tuning.injection import Injection, Kind, drawn_from, inject
 from monitor.tuning.past_log import read_past
+from monitor.tuning.quiet import Setup, past_run, quiet_run
 from monitor.tuning.report import tune, tuning_record
-from monitor.tuning.scoring import Power, Score, Setup, Trials, default_horizon, past_run, quiet_run, score
+from monitor.tuning.scoring import Power, Score, Trials, default_horizon, score, trial_starts
 from monitor.tuning.stream import Observation, Past
 from monitor.tuning.suggestion import latest_effects
 from monitor.verdict import Check, Threshold
@@ -39,7 +40,7 @@ def known() -> Reference:
 
 def scored(stream: Past, made: ModelSettings, known: Reference, trials: Trials) -> Score:
     setup = Setup.of("as set", made, known)
-    return score(past_run(stream, setup, trials, lambda: None), [setup], trials, lambda: None)
+    return score(past_run(stream, setup, trial_starts(stream, trials), lambda: None), [setup], trials, lambda: None)
 
 
 def power(result: Score, kind: Kind, size: float, check: str | None = None) -> Power:
@@ -66,7 +67,7 @@ def test_the_past_is_judged_as_the_cycles_judged_it(bench: alarm_bench.AlarmBenc
     theirs = {report.check: report for report in bench.run(len(shifts)).alarms}
     stream = read_past(bench.cycle.log, bench.settings, MODEL, "1", np.random.default_rng(0))
     setup = Setup.of("as set", bench.settings, load_reference(bench.root / "reference.trueup"))
-    ours, _ = quiet_run(past_run(stream, setup, None, lambda: None), setup)
+    ours, _ = quiet_run(past_run(stream, setup, (), lambda: None), setup)
     assert [item.window.start for item in stream.observations] == [
         alarm_bench.START + number * alarm_bench.STEP for number in range(len(shifts))
     ]
@@ -93,7 +94,7 @@ def test_evidence_and_effects_of_the_past_are_those_of_the_cycle_to_the_last_bit
     stream = read_past(bench.cycle.log, bench.settings, MODEL, "1", np.random.default_rng(0))
     stream = replace(stream, observations=stream.observations[:5])
     setup = Setup.of("as set", bench.settings, load_reference(bench.root / "reference.trueup"))
-    ours, _ = quiet_run(past_run(stream, setup, None, lambda: None), setup)
+    ours, _ = quiet_run(past_run(stream, setup, (), lambda: None), setup)
     for report in ours.reports:
         alarm, cycle = report.alarm, expected[report.check]
         assert (alarm.effect, alarm.n, alarm.window_end) == (cycle.effect, cycle.n, cycle.window_end)
@@ -181,7 +182,7 @@ def test_a_column_looked_at_alone_is_seen_as_it_is_among_all(known: Reference) -
     stream = past(3, observed=made.observations)
     setup, drawn = Setup.of("as set", made, known), drawn_from(known)
     trials = Trials({}, horizon=2)
-    run = past_run(stream, setup, trials, lambda: None)
+    run = past_run(stream, setup, trial_starts(stream, trials), lambda: None)
     begin = min(run.feeds)
     alone, among = run.feeds[begin].copy("f_income"), run.feeds[begin].copy()
     for number in range(begin, len(stream.observations)):

@@ -15,8 +15,9 @@ from monitor.config.show import show_checks
 from monitor.profiles.model_profile import Reference
 from monitor.settings import ModelSettings
 from monitor.tuning.injection import Kind
+from monitor.tuning.quiet import Setup, past_run, quiet_run
 from monitor.tuning.report import Tuning, tune, tuning_record, verdict_counts
-from monitor.tuning.scoring import Setup, Trials, past_run, quiet_run
+from monitor.tuning.scoring import Trials
 from monitor.tuning.stream import Past
 from monitor.tuning.suggestion import Proposal, chance_effect, latest_effects, propose, with_proposals
 from monitor.verdict import Check, Threshold
@@ -40,7 +41,7 @@ def tuned(known: Reference) -> Tuning:
 
 def proposals(stream: Past, made: ModelSettings, known: Reference, seed: int = 0) -> dict[str, Proposal]:
     setup = Setup.of("as set", made, known)
-    quiet, _ = quiet_run(past_run(stream, setup, None, lambda: None), setup)
+    quiet, _ = quiet_run(past_run(stream, setup, (), lambda: None), setup)
     return {item.check: item for item in propose(setup, quiet, np.random.default_rng(seed))}
 
 
@@ -146,7 +147,7 @@ def test_chance_is_what_an_independent_simulation_of_quiet_windows_shows(known: 
     random = np.random.default_rng(5)
     quiet = past(60, n=500, seed=11)
     setup = Setup.of("as set", made, known)
-    run, _ = quiet_run(past_run(quiet, setup, None, lambda: None), setup)
+    run, _ = quiet_run(past_run(quiet, setup, (), lambda: None), setup)
     for name, watch in watches.items():
         chance = chance_effect(watch, known, 500, random)
         assert chance is not None
@@ -161,7 +162,7 @@ def test_chance_is_what_an_independent_simulation_of_quiet_windows_shows(known: 
 
 def test_alarms_are_counted_from_when_the_evidence_began_to_the_end(known: Reference) -> None:
     setup = Setup.of("as set", settings(PSI), known)
-    quiet, _ = quiet_run(past_run(past(8, drift={5: {"shift": 1.0}}), setup, None, lambda: None), setup)
+    quiet, _ = quiet_run(past_run(past(8, drift={5: {"shift": 1.0}}), setup, (), lambda: None), setup)
     item = propose(setup, quiet, np.random.default_rng(0))[0]
     assert [alarm.since for alarm in quiet.alarms] == [START + 5 * DAY]
     assert (item.windows, item.left_out) == (5, 3)
