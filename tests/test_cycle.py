@@ -26,6 +26,7 @@ from monitor.settings import ModelSettings
 from monitor.state import State, open_state
 from monitor.statistics.result import Absent, Estimate
 from monitor.verdict import WindowResult
+from monitor.window_stage import WindowStage
 from monitor.windows import MICROSECONDS, WindowSettings
 from tests.records_samples import CLASSES, EPOCH, MODEL, labels, predictions
 
@@ -355,7 +356,7 @@ def test_a_failed_cycle_consumes_nothing(bench: Bench, monkeypatch: pytest.Monke
     def broken(*_: object) -> None:
         raise OSError("the disk is gone")
 
-    monkeypatch.setattr(ModelCycle, "_publish", broken)
+    monkeypatch.setattr(WindowStage, "publish", broken)
     with pytest.raises(OSError, match="the disk is gone"):
         bench.run(START + 2 * HOUR)
     monkeypatch.undo()
