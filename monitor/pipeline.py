@@ -87,7 +87,8 @@ class ModelParts:
         """What is wrong with the model's references, for people."""
         found = list(self.references.problems.values())
         reference = self.references.any()
-        if reference is not None and reference.schema.model != self.settings.name:
+        # A reference file that was built of rows bears no name that a server would use.
+        if self.settings.bundle and reference is not None and reference.schema.model != self.settings.name:
             found.append(
                 f"its reference is of a model {reference.schema.model!r}: what a server captures goes by that name, "
                 f"and not to {self.settings.name!r}"

@@ -112,6 +112,7 @@ def test_the_daemon_says_how_it_is(folder: Path, daemon: DaemonProcess) -> None:
     assert said["status"] == "ok"
     assert said["models"][0]["name"] == "pets"
     assert said["models"][0]["versions"] == {"1": "ok"}
+    assert said["state_bytes"] > 0
     page = httpx.get(daemon.url).text
     assert "pets" in page
 

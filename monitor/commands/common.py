@@ -22,6 +22,7 @@ Config = Annotated[
 ]
 DEFAULT_CONFIG = Path("trueup.yaml")
 Model = Annotated[str | None, typer.Option("--model", "-m", help="Name of the model; not needed where there is one.")]
+_WIDTH_OF_PIPES = 300
 AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON, for machines.")]
 
 
@@ -37,7 +38,10 @@ def console(*, error: bool = False) -> Console:
     from rich.console import Console
 
     stream = sys.stderr if error else sys.stdout
-    return Console(file=stream, highlight=False, soft_wrap=not stream.isatty(), markup=False)
+    if stream.isatty():
+        return Console(file=stream, highlight=False, markup=False)
+    # A pipe or a file has no edge at which a value would have to be cut.
+    return Console(file=stream, highlight=False, markup=False, soft_wrap=True, width=_WIDTH_OF_PIPES)
 
 
 def print_json(content: Any) -> None:
@@ -57,7 +61,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     table = Table(title=Text(title), title_justify="left")
     for place, name in enumerate(columns):
         number = all(isinstance(row[place], int | float) or row[place] is None for row in lines) and bool(lines)
-        table.add_column(Text(name), justify="right" if number else "left")
+        table.add_column(Text(name), justify="right" if number else "left", no_wrap=number, overflow="fold")
     for line in lines:
         table.add_row(*(Text(shown(value)) for value in line))
     console().print(table)
@@ -65,8 +69,10 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
 
 def shown(value: object) -> str:
     """A value as a table shows it."""
-    if value is None or value == "":
+    if value is None or value in ("", []):
         return "–"
+    if isinstance(value, list):
+        return ", ".join(shown(item) for item in value)
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):

@@ -1,6 +1,6 @@
 """`trueup status`: what a running daemon says of its models.
 
-What lives here: one request and a table. What must not: access to state or log; the daemon answers.
+What lives here: two requests and a table. What must not: reading the state or the log; the daemon answers.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ _COLUMNS = (
     "last_success",
     "error",
 )
+_TIMES = ("watermark", "last_success")
 
 
 @app.command()
@@ -41,20 +42,31 @@ def status(
     as_json: AsJson = False,
 ) -> None:
     """Ask the daemon of this configuration how it is and how its models are; exit code 1 where it is not ready."""
+    from monitor.snapshots import state_bytes
+
     settings = load(config)
     host = f"[{settings.http.host}]" if ":" in settings.http.host else settings.http.host
     base = f"http://{host}:{settings.http.port}"
     readiness = _get(f"{base}/readyz", token)
     models = _get(f"{base}/v1/models", token)["models"]
+    size = state_bytes(settings.state_url)
     if as_json:
-        print_json({"url": base, **readiness, "models": models})
+        print_json({"url": base, **readiness, "state_bytes": size, "models": models})
     else:
-        rows = [[model.get(name) for name in _COLUMNS] for model in models]
-        print_table(f"{base}: {readiness['status']}", [name.replace("_", " ") for name in _COLUMNS], rows)
+        rows = [[_short(name, model.get(name)) for name in _COLUMNS] for model in models]
+        title = f"{base}: {readiness['status']}" + (f", state of {size:,} bytes" if size else "")
+        print_table(title, [name.replace("_", " ") for name in _COLUMNS], rows)
         for reason in readiness["reasons"]:
             console(error=True).print(reason)
     if readiness["status"] != "ok":
         raise typer.Exit(_FAILED)
+
+
+def _short(name: str, value: Any) -> Any:
+    """Times to the second; what is not known stays so."""
+    if name in _TIMES and isinstance(value, str):
+        return value[:19].replace("T", " ")
+    return value
 
 
 def _get(url: str, token: str | None) -> dict[str, Any]:
