@@ -18,6 +18,7 @@ from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
 from monitor.alarm_overview import alarm_overview
+from monitor.errors import OperatorError
 from monitor.export.prometheus import Exposition
 from monitor.export.snapshot import Snapshot
 from monitor.http.app import create_app
@@ -72,6 +73,7 @@ class Daemon:
         self._pipeline = Pipeline(settings, clock=clock)
         self._exposition = Exposition(trueup_version())
         self._publishing = threading.Lock()
+        self._ticking = threading.Lock()
         self._ingested = _IngestRecord()
         # Changed in place by a reload: the application holds it.
         self._token_digests = dict(settings.http.token_digests)
@@ -118,19 +120,24 @@ class Daemon:
     def reload(self, settings: MonitorSettings) -> None:
         """Take over what changed in the models and the tokens; what else differs needs a restart, and is told.
 
-        A model that changed goes on from its state: windows, cursors and alarms stay.
+        A model that changed goes on from its state: windows, cursors and alarms stay. Raises OperatorError and changes
+        nothing where an evaluation under way does not end.
         """
         fixed = [name for name in _NEEDS_RESTART if getattr(settings, name) != getattr(self.settings, name)]
         if replace(settings.http, token_digests={}) != replace(self.settings.http, token_digests={}):
             fixed.append("http")
-        changed = self._pipeline.take_over(settings.models)
-        for name in self._workers.keys() - self._pipeline.models.keys():
-            self._workers.pop(name)
-        for name in changed:
-            old = self._workers.get(name)
-            if old is not None:
-                old.join(self.settings.evaluation_deadline_seconds)
-            self._workers[name] = self._worker(self._pipeline.models[name])
+        with self._ticking:
+            # No model may be evaluated by an old worker and a new one at once: both would consume what is new.
+            busy = [name for name, old in self._workers.items() if not old.join(settings.evaluation_deadline_seconds)]
+            if busy:
+                raise OperatorError(
+                    "an evaluation does not end", where=f"model {', '.join(busy)}", hint="Restart the daemon"
+                )
+            changed = self._pipeline.take_over(settings.models)
+            for name in self._workers.keys() - self._pipeline.models.keys():
+                self._workers.pop(name)
+            for name in changed:
+                self._workers[name] = self._worker(self._pipeline.models[name])
         self._token_digests |= settings.http.token_digests
         for scope in self._token_digests.keys() - settings.http.token_digests.keys():
             del self._token_digests[scope]
@@ -179,8 +186,9 @@ class Daemon:
 
     def evaluate(self) -> None:
         """Start the evaluation of every model that is not under way; when nothing is evaluated show that too."""
-        for worker in tuple(self._workers.values()):
-            worker.tick()
+        with self._ticking:
+            for worker in self._workers.values():
+                worker.tick()
 
     # What the HTTP side asks for.
 
