@@ -11,7 +11,13 @@ from tests.http.conftest import Start
 TOKENS = {scope: f"the-token-for-{scope}" for scope in SCOPES}
 DIGESTS = {scope: (token_digest("some-other-token"), token_digest(token)) for scope, token in TOKENS.items()}
 ROUTES = {
-    "read": [("GET", "/metrics"), ("GET", "/v1/models"), ("GET", "/v1/models/pets/windows"), ("GET", "/")],
+    "read": [
+        ("GET", "/metrics"),
+        ("GET", "/v1/models"),
+        ("GET", "/v1/models/pets/windows"),
+        ("GET", "/v1/models/pets/alarms"),
+        ("GET", "/"),
+    ],
     "ingest": [("POST", "/v1/labels"), ("POST", "/v1/predictions")],
 }
 ALL = [(scope, *route) for scope, routes in ROUTES.items() for route in routes]
