@@ -19,8 +19,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from monitor.alarms import AlarmSettings
+from monitor.config.check_sections import FaultsError
 from monitor.config.document import Document, DocumentError, Fault, Location, parse_document
-from monitor.config.sections import ConfigFile, FaultsError, HttpSection, ModelSection, SqlLabelsSection
+from monitor.config.sections import ConfigFile, HttpSection, ModelSection, SqlLabelsSection
 from monitor.config.tokens import read_tokens
 from monitor.errors import OperatorError
 from monitor.label_join import LabelSettings

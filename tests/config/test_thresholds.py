@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.config import thresholds
-from monitor.config.sections import ChecksSection, DriftSection
+from monitor.config.check_sections import ChecksSection, DriftSection
 from monitor.config.thresholds import DRIFT_METRICS, VALUE_METRICS, drift_threshold, parse_threshold, threshold_text
 from monitor.errors import OperatorError
 from monitor.verdict import Threshold
