@@ -7,7 +7,8 @@ must not: what a column is (`plain_files`), statistics.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import reduce
@@ -37,6 +38,8 @@ from monitor.records import ModelSchema, Task
 SAMPLE_ROWS = 1_000_000
 # Predictions that meet their labels at once.
 JOIN_ROWS = 1_000_000
+# Batches that wait to be counted: one may be slow to decode, and each takes memory.
+_AHEAD = 2
 Tick = Callable[[int], None]
 
 
@@ -82,32 +85,41 @@ def profile_of_file(
 ) -> tuple[Profile, OutcomeProfile | None]:
     """Drift and outcome profile of all rows; the latter is None where there are no labels.
 
-    `truth` is what `read_labels` returns. Row groups of a Parquet file are shared among `threads` (all cores).
+    `truth` is what `read_labels` returns. Of every two of `threads` (all cores) one decodes batches and one counts
+    them, each pair its own row groups of a Parquet file.
     """
-    workers = threads or os.cpu_count() or 1
-    groups = file.metadata.num_row_groups if file.is_parquet else 0
-    if groups >= 2 * workers > 2:
-        shares: list[list[int] | None] = [list(range(first, groups, workers)) for first in range(workers)]
-    else:
-        # Few row groups: Arrow decodes the columns of one on all cores.
-        shares = [None]
+    groups = file.metadata.num_row_groups if file.is_parquet else 1
+    # Not a counting thread for every core: counts are many short calls, which hold each other up at the interpreter's
+    # lock; decoding does not hold it.
+    pairs = max(1, min((threads or os.cpu_count() or 1) // 2, groups))
+    shares = [range(first, groups, pairs) if file.is_parquet else None for first in range(pairs)]
 
-    def count(share: list[int] | None) -> tuple[Profile, OutcomeProfile | None]:
+    def count(share: Sequence[int] | None) -> tuple[Profile, OutcomeProfile | None]:
         builder, outcome = ProfileBuilder(reference), None
-        for batch in file.batches(share):
+        for batch in _ahead(file.batches(share)):
             builder.add(batch)
             if truth is None and "label" in batch.schema.names:
                 outcome = _merged(outcome, _outcome(reference, pa.Table.from_batches([batch])))
             tick(batch.num_rows)
         return builder.profile(), outcome
 
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(pairs) as pool:
         parts = list(pool.map(count, shares))
     profile = reduce(Profile.merge, (part for part, _ in parts))
     outcome = reduce(_merged, (part for _, part in parts), None)
     if truth is not None:
         outcome = _labelled_later(file, reference, truth)
     return profile, outcome
+
+
+def _ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same batches, the next ones made by a thread of their own meanwhile."""
+    # One thread alone: an iterator is nobody's to share.
+    with ThreadPoolExecutor(1) as pool:
+        waiting = deque(pool.submit(next, batches, None) for _ in range(_AHEAD))
+        while (batch := waiting.popleft().result()) is not None:
+            waiting.append(pool.submit(next, batches, None))
+            yield batch
 
 
 def read_labels(path: Path) -> pa.Table:

@@ -30,8 +30,10 @@ from monitor.profiles.columns import as_floats
 from monitor.profiles.model_profile import Reference
 from monitor.records import EMBEDDING, FEATURE_PREFIX, PROBABILITY_PREFIX, ModelSchema, Task
 
-# Rows of one batch: with 25 columns about 13 MB.
+# Rows of one batch: with 25 columns about 13 MB. Of a Parquet file with very many columns, fewer.
 BATCH_ROWS = 1 << 16
+_LEAST_BATCH_ROWS = 1 << 10
+_BATCH_VALUES = 1 << 22
 MAXIMUM_CLASSES = 1_000
 ASIDE = frozenset({"prediction_id", "version", "event_time", "label_time", "latency_seconds", "request_id", EMBEDDING})
 _NOWHERE = frozenset({"model", "source"})
@@ -248,7 +250,8 @@ def _parquet_batches(file: PlainFile, groups: Sequence[int] | None) -> Iterator[
     with pq.ParquetFile(file.path, pre_buffer=False, read_dictionary=text) as opened:
         chosen = list(range(opened.num_row_groups)) if groups is None else list(groups)
         columns = [name for name in arrow.names if name in wanted]
-        yield from opened.iter_batches(BATCH_ROWS, row_groups=chosen, columns=columns, use_threads=groups is None)
+        rows = max(_LEAST_BATCH_ROWS, min(BATCH_ROWS, _BATCH_VALUES // max(1, len(columns))))
+        yield from opened.iter_batches(rows, row_groups=chosen, columns=columns, use_threads=groups is None)
 
 
 def _raw_chunks(path: Path, schema: ModelSchema, wanted: object) -> Iterator[Chunk]:
