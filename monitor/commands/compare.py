@@ -5,7 +5,9 @@ What lives here: options, the table, the order of the work. What must not: stati
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -51,8 +53,6 @@ def compare(
     Columns prediction, p_<class> and label are the model's; every other one is a feature. Ids, versions and event times
     are left aside.
     """
-    from monitor.comparison import record
-
     with rows_read(shown=not as_json) as tick:
         known = _reference(reference, task_of(task), tick)
         comparison = _comparison(known, current, labels, tick)
@@ -61,6 +61,8 @@ def compare(
 
         html.write_text(comparison_page(comparison, reference.name, current.name), encoding="utf-8")
     if as_json:
+        from monitor.comparison import record
+
         print_json(record(comparison))
     else:
         _print(comparison, reference.name, current.name)
@@ -90,13 +92,17 @@ def _reference(path: Path, task: Task | None, tick: Tick) -> Reference:
 
 
 def _comparison(reference: Reference, path: Path, labels: Path | None, tick: Tick) -> Comparison:
-    from monitor.comparison import compare as compared
     from monitor.engines.file_profiles import profile_of_file, read_labels
     from monitor.engines.plain_files import appeared_columns, differing_kinds, open_plain
 
     file = open_plain(path, reference)
     truth = None if labels is None else read_labels(labels)
-    profile, outcome = profile_of_file(file, reference, truth=truth, tick=tick)
+    with ThreadPoolExecutor(1) as pool:
+        # Statistics take a tenth of a second to import: rows can be read meanwhile.
+        pool.submit(importlib.import_module, "monitor.comparison")
+        profile, outcome = profile_of_file(file, reference, truth=truth, tick=tick)
+    from monitor.comparison import compare as compared
+
     return compared(
         reference,
         profile,

@@ -7,6 +7,7 @@ must not: what a column is (`plain_files`), statistics.
 from __future__ import annotations
 
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -94,9 +95,13 @@ def profile_of_file(
     pairs = max(1, min((threads or os.cpu_count() or 1) // 2, groups))
     shares = [range(first, groups, pairs) if file.is_parquet else None for first in range(pairs)]
 
+    stopped = threading.Event()
+
     def count(share: Sequence[int] | None) -> tuple[Profile, OutcomeProfile | None]:
         builder, outcome = ProfileBuilder(reference), None
         for batch in _ahead(file.batches(share)):
+            if stopped.is_set():
+                break
             builder.add(batch)
             if truth is None and "label" in batch.schema.names:
                 outcome = _merged(outcome, _outcome(reference, pa.Table.from_batches([batch])))
@@ -104,7 +109,13 @@ def profile_of_file(
         return builder.profile(), outcome
 
     with ThreadPoolExecutor(pairs) as pool:
-        parts = list(pool.map(count, shares))
+        others = [pool.submit(count, share) for share in shares[1:]]
+        try:
+            parts = [count(shares[0]), *(other.result() for other in others)]
+        except BaseException:
+            # An interrupt must not wait for the rest of a large file.
+            stopped.set()
+            raise
     profile = reduce(Profile.merge, (part for part, _ in parts))
     outcome = reduce(_merged, (part for _, part in parts), None)
     if truth is not None:

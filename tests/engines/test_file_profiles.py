@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -76,11 +77,34 @@ def test_row_groups_and_threads_do_not_matter(tmp_path: Path, reference: Referen
     table, found = plain_table(5_000, 2), []
     for size in (100, 5_000):
         file = open_plain(save(table, tmp_path / f"rows{size}.parquet", size), reference)
-        for threads in (1, 3):
+        for threads in (1, 2, 4, 7):
             profile, outcome = profile_of_file(file, reference, threads=threads)
             assert outcome is not None
             found.append((counts(profile), outcome.rows))
     assert all(item == found[0] for item in found)
+
+
+@pytest.mark.parametrize("threads", [2, 6])
+def test_an_interrupt_does_not_wait_for_the_rest_of_a_file(tmp_path: Path, reference: Reference, threads: int) -> None:
+    file = open_plain(save(plain_table(20_000, 2), tmp_path / "rows.parquet", 100), reference)
+    before, seen = threading.active_count(), []
+
+    def interrupt(rows: int) -> None:
+        seen.append(rows)
+        if threading.current_thread() is threading.main_thread():
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        profile_of_file(file, reference, threads=threads, tick=interrupt)
+    assert threading.active_count() == before
+    assert sum(seen) < 10_000
+
+
+def test_a_file_of_many_columns_is_read_in_smaller_batches(tmp_path: Path) -> None:
+    wide = pa.table({f"c{number}": np.zeros(9_000) for number in range(600)})
+    file = open_plain(save(wide, tmp_path / "wide.parquet"))
+    rows = [batch.num_rows for batch in file.batches()]
+    assert (sum(rows), max(rows)) == (9_000, 6_990)
 
 
 def test_a_plain_table_without_ids_or_outputs_is_all_features(tmp_path: Path) -> None:
