@@ -161,6 +161,15 @@ class Daemon:
             self._ingested.failed(progress.errors[0])
         else:
             self._ingested.succeeded(self._clock())
+        self._show_first({model for model, table in progress.rows if table == "predictions"})
+
+    def _show_first(self, models: set[str]) -> None:
+        """Evaluate models at once whose first predictions have come: whoever sets one up waits to see them."""
+        with self._ticking:
+            for name in models & self._workers.keys():
+                report = self._workers[name].status().report
+                if report is not None and not report.predictions_total:
+                    self._workers[name].tick()
 
     def read_label_sources(self) -> None:
         """Read the databases with ground truth that are due; what went wrong is told, shown and tried again."""

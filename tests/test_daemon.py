@@ -194,3 +194,13 @@ def test_a_reload_takes_over_models_and_keeps_what_is_known(tmp_path: Path) -> N
         assert daemon.stop() == 0
     nobody = run_command("reload", "--config", config)
     assert "no daemon of this machine holds the state" in nobody.stderr
+
+
+def test_the_first_predictions_of_a_model_are_shown_without_waiting_for_the_next_evaluation(tmp_path: Path) -> None:
+    port = free_port()
+    config = write_config(tmp_path, port)
+    config.write_text(config.read_text().replace("every: 0.3s", "every: 1h"))
+    with running_daemon(config, port) as daemon:
+        httpx.post(f"{daemon.url}/v1/predictions", json=Traffic(5).records(), timeout=30)
+        wait_until(lambda: daemon.value("trueup_predictions_total", model="pets") == ROWS, "the predictions are seen")
+        assert daemon.value("trueup_evaluations_total", model="pets") == 2.0
