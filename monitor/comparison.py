@@ -1,10 +1,7 @@
 """Two sets of rows compared: every statistic and a verdict per column, worst first, and what pictures of them show.
 
-What lives here: the judgement of a quick look, without a configuration or history; its record for machines; shares for
-pictures. What must not: files, formulas, markup.
-
-A column is judged by the size of its change beyond what chance gives at these sample sizes; significance only guards. A
-quick look has no false-alarm budget: that needs time, and is the daemon's.
+What lives here: the order of a quick look, without a configuration or history; its record for machines; shares for
+pictures. What must not: the judgement of a column (`comparison_verdict`), files, formulas, markup.
 """
 
 from __future__ import annotations
@@ -16,6 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from monitor.comparison_verdict import Limits, judge_column, judge_embedding
 from monitor.profiles.arrow_values import ColumnKind
 from monitor.profiles.categorical import CategoricalProfile
 from monitor.profiles.columns import ColumnProfile, ColumnSpec
@@ -25,7 +23,7 @@ from monitor.profiles.outcome import OutcomeProfile
 from monitor.records import EMBEDDING, column_label
 from monitor.statistics import summary
 from monitor.statistics.atoms import atoms
-from monitor.statistics.result import Absent, Estimate, Reason, Result
+from monitor.statistics.result import Absent, Estimate, Result
 from monitor.verdict import SEVERITY, State, Verdict
 
 Floats = npt.NDArray[np.float64]
@@ -33,29 +31,12 @@ Kinds = Mapping[str, tuple[ColumnKind, ColumnKind | None]]
 
 # Statistics that a quick look calls by a shorter name than the metrics do.
 _SHORT_NAMES = {"kolmogorov_smirnov_statistic": "kolmogorov_smirnov"}
+# Intervals of labelled rows; those of estimates are wider.
+_USUAL_LEVEL = 0.95
 _BARS = 40
 _CATEGORIES = 12
 # Of each sample, so much at either end may lie outside a picture.
 _TAIL = 0.005
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a change must exceed to be a warning, or critical; and how sure it must be.
-
-    `index`: population stability index beyond its expectation without drift. `missing`: change of the share of missing
-    values. `strange`: share of values out of the reference's range or in new categories. `separable` and `discrepancy`:
-    AUROC of the domain classifier and squared maximum mean discrepancy of embeddings. `significance`: p-value of no
-    drift above which a change is left to chance. `minimum_rows`: rows on either side below which nothing is said.
-    """
-
-    index: tuple[float, float] = (0.1, 0.25)
-    missing: tuple[float, float] = (0.05, 0.2)
-    strange: tuple[float, float] = (0.01, 0.1)
-    separable: tuple[float, float] = (0.65, 0.8)
-    discrepancy: tuple[float, float] = (0.01, 0.1)
-    significance: float = 0.01
-    minimum_rows: int = 200
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +69,9 @@ class Comparison:
     """Two sets of rows compared; `columns` worst first.
 
     `performance` and `reference_performance` are results by name where there are labels, estimates without them
-    included. `sampled_rows`: how many rows of the reference fixed the cells, None where all did.
+    included. `sampled_rows`: how many rows of the reference fixed the cells, None where all did. `classes`: precision,
+    recall, F1 and AUROC by class, where there are labels of a classification. `unread`: rows of the two files that
+    could not be read, and so count nowhere.
     """
 
     columns: tuple[ColumnComparison, ...]
@@ -98,6 +81,7 @@ class Comparison:
     reference_performance: Mapping[str, float]
     sampled_rows: int | None = None
     classes: Mapping[str, Mapping[str, Result]] = field(default_factory=dict)
+    unread: tuple[int, int] = (0, 0)
 
     def count(self, state: State) -> int:
         """Columns in a state."""
@@ -128,7 +112,8 @@ def compare(
         columns.append(ColumnComparison(column_label(name), kind or "other", verdict, {}))
     if EMBEDDING in statistics:
         found = statistics[EMBEDDING]
-        columns.append(ColumnComparison(EMBEDDING, "embedding", _judge_embedding(found, limits), found))
+        verdict = judge_embedding(found, reference.profile.rows, limits)
+        columns.append(ColumnComparison(EMBEDDING, "embedding", verdict, found))
     columns.sort(key=lambda column: (-SEVERITY[column.verdict.state], -_size(column), column.name))
     performance = dict(summary.estimated_statistics(reference, profile))
     if outcome is not None:
@@ -148,6 +133,36 @@ def compare(
     )
 
 
+def worst_classes(
+    classes: Mapping[str, Mapping[str, Result]], most: int | None = None
+) -> list[tuple[str, Mapping[str, Result]]]:
+    """Classes by F1, the lowest first; those without one last."""
+
+    def place(item: tuple[str, Mapping[str, Result]]) -> float:
+        f1 = item[1]["f1"]
+        return f1.value if isinstance(f1, Estimate) else 2.0
+
+    return sorted(classes.items(), key=place)[:most]
+
+
+def notes(performance: Mapping[str, Result]) -> list[str]:
+    """What to know of the performance: how sure the intervals are, what estimates assume, what is absent and why."""
+    levels: dict[str, None] = {}
+    said: dict[str, list[str]] = {}
+    for name, result in performance.items():
+        if isinstance(result, Absent):
+            because = str(result.reason).replace("_", " ") + (f", {result.detail}" if result.detail else "")
+            said.setdefault(f"absent ({because})", []).append(name)
+            continue
+        if result.level is not None:
+            whose = "estimates without labels" if result.level > _USUAL_LEVEL else "labelled rows"
+            levels[f"{result.level:.2%} ({whose})".replace(".00%", " %").replace("%", " %").replace("  ", " ")] = None
+        if result.detail:
+            said.setdefault(result.detail, []).append(name)
+    intervals = [f"from and to hold the value with {' and '.join(levels)}"] if levels else []
+    return intervals + [f"{', '.join(names)}: {text}" for text, names in said.items()]
+
+
 def record(comparison: Comparison) -> dict[str, Any]:
     """The comparison for machines: `columns`, `dataset`, `performance`; an absent number is null and has a reason.
 
@@ -165,6 +180,8 @@ def record(comparison: Comparison) -> dict[str, Any]:
             "columns": len(comparison.columns),
             **{state: comparison.count(state) for state in ("critical", "warning", "ok", "insufficient")},
             "sampled_rows": comparison.sampled_rows,
+            "reference_rows_unread": comparison.unread[0],
+            "current_rows_unread": comparison.unread[1],
         },
         "performance": {
             name: _result_record(result) | {"reference": comparison.reference_performance.get(name)}
@@ -180,13 +197,15 @@ def _column_record(column: ColumnComparison) -> dict[str, Any]:
 
 
 def _result_record(result: Result) -> dict[str, Any]:
+    content: dict[str, Any] = {"value": None, "p_value": None, "n": result.n, "error_bound": None, "reason": None}
     if isinstance(result, Absent):
-        return {"value": None, "p_value": None, "n": result.n, "error_bound": None, "reason": str(result.reason)}
-    content: dict[str, Any] = {"value": result.value, "p_value": result.p_value, "n": result.n}
-    content |= {"error_bound": result.error_bound, "reason": None}
-    if result.level is not None:
-        content |= {"lower": result.lower, "upper": result.upper, "level": result.level}
-    return content
+        content["reason"] = str(result.reason)
+    else:
+        content |= {"value": result.value, "p_value": result.p_value, "error_bound": result.error_bound}
+        if result.level is not None:
+            content |= {"lower": result.lower, "upper": result.upper, "level": result.level}
+    # What an estimate assumes, or what is lacking, in words.
+    return content | ({"detail": result.detail} if result.detail else {})
 
 
 def _column(
@@ -206,85 +225,11 @@ def _column(
     elif profile.rows and old is not None and new is None:
         verdict = Verdict("critical", "the column has vanished")
     else:
-        verdict = _judge(results, old, new, limits)
+        verdict = judge_column(results, old, new, limits)
     shares = None
     if old is not None and new is not None and old.rows and new.rows and spec.name not in changed:
         shares = _shares(old, new)
     return ColumnComparison(name, spec.kind, verdict, results, shares)
-
-
-def _judge(
-    results: Mapping[str, Result], old: ColumnProfile | None, new: ColumnProfile | None, limits: Limits
-) -> Verdict:
-    """The worst of what can be said; a reason for each thing that is past its limit."""
-    index = results.get("population_stability_index_excess")
-    rows = min((column.rows for column in (old, new) if column is not None), default=0)
-    if old is None or new is None or rows < limits.minimum_rows:
-        return Verdict("insufficient", f"{rows} rows on one side, at least {limits.minimum_rows} needed")
-    if old.missing == old.rows and new.missing == new.rows:
-        return Verdict("insufficient", "no values on either side")
-    found: list[tuple[State, str]] = []
-    if isinstance(index, Estimate) and (index.p_value is None or index.p_value < limits.significance):
-        found.append(_past(index.value, limits.index, f"distribution moved (PSI {index.value:.3g} beyond chance)"))
-    missing = results.get("missing_rate_difference")
-    if isinstance(missing, Estimate) and missing.p_value is not None and missing.p_value < limits.significance:
-        text = f"{abs(missing.value):.1%} {'more' if missing.value > 0 else 'fewer'} values missing"
-        found.append(_past(abs(missing.value), limits.missing, text))
-    # A reference of m rows leaves about 2 / (m + 1) of the same distribution outside its range.
-    for name, chance, text in (
-        ("out_of_range_ratio", 2 / (old.rows + 1), "of the values out of the reference's range"),
-        ("new_category_ratio", 0.0, "of the rows in categories that the reference lacks"),
-    ):
-        ratio = results.get(name)
-        if isinstance(ratio, Estimate):
-            excess = ratio.value - chance - 3 * (chance * (1 - chance) / ratio.n) ** 0.5
-            found.append(_past(excess, limits.strange, f"{ratio.value:.1%} {text}"))
-    if _is_constant(new) and not _is_constant(old):
-        found.append(("critical", "has become constant"))
-    worst: State = max((state for state, _ in found), key=lambda state: SEVERITY[state], default="ok")
-    if worst == "ok" and isinstance(index, Absent):
-        return Verdict("insufficient", index.detail or str(index.reason))
-    reasons = [text for state, text in sorted(found, key=lambda item: -SEVERITY[item[0]]) if state != "ok"]
-    return Verdict(worst, "; ".join(reasons))
-
-
-def _judge_embedding(results: Mapping[str, Result], limits: Limits) -> Verdict:
-    """The worst of what can be said of the embedding as a whole."""
-    discrepancy = results["maximum_mean_discrepancy"]
-    if isinstance(discrepancy, Absent):
-        told: Mapping[Reason, Verdict] = {
-            Reason.COLUMN_MISSING: Verdict("critical", "the column has vanished"),
-            Reason.DIMENSION_DIFFERS: Verdict("critical", f"has another length: {discrepancy.detail}"),
-            Reason.NO_REFERENCE: Verdict("warning", discrepancy.detail),
-        }
-        return told.get(discrepancy.reason, Verdict("insufficient", discrepancy.detail or str(discrepancy.reason)))
-    if discrepancy.n < limits.minimum_rows:
-        return Verdict("insufficient", f"{discrepancy.n} embeddings, at least {limits.minimum_rows} needed")
-    found: list[tuple[State, str]] = []
-    if discrepancy.p_value is not None and discrepancy.p_value < limits.significance:
-        found.append(_past(discrepancy.value, limits.discrepancy, f"distribution moved (MMD² {discrepancy.value:.3g})"))
-    classifier = results["domain_classifier_auroc"]
-    if isinstance(classifier, Estimate) and (classifier.p_value or 0.0) < limits.significance:
-        text = f"a linear classifier tells it from the reference (AUROC {classifier.value:.2f})"
-        found.append(_past(classifier.value, limits.separable, text))
-    missing = results["missing_rate_difference"]
-    if isinstance(missing, Estimate):
-        text = f"{abs(missing.value):.1%} {'more' if missing.value > 0 else 'fewer'} values missing"
-        found.append(_past(abs(missing.value), limits.missing, text))
-    worst: State = max((state for state, _ in found), key=lambda state: SEVERITY[state], default="ok")
-    return Verdict(worst, "; ".join(text for state, text in found if state != "ok"))
-
-
-def _past(value: float, limits: tuple[float, float], text: str) -> tuple[State, str]:
-    return ("critical" if value > limits[1] else "warning" if value > limits[0] else "ok"), text
-
-
-def _is_constant(profile: ColumnProfile) -> bool:
-    if isinstance(profile, NumericProfile):
-        infinite = profile.positive_infinity + profile.negative_infinity
-        return profile.finite > 0 and not infinite and profile.minimum == profile.maximum
-    known = int(np.count_nonzero(profile.counts))
-    return known + len(profile.new) == 1 and not (profile.new_error and profile.other)
 
 
 def _size(column: ColumnComparison) -> float:

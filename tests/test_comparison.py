@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from monitor.comparison import Comparison, Limits, compare, record
+from monitor.comparison import Comparison, compare, notes, record
+from monitor.comparison_verdict import Limits
 from monitor.profiles.model_profile import Reference, build_reference, profile_inputs
 from monitor.records import ModelSchema
+from monitor.statistics.result import Absent, Estimate, Reason
 from monitor.verdict import Verdict
 
 SCHEMA = ModelSchema("m", "regression")
@@ -76,12 +80,58 @@ def test_missing_values_new_categories_range_and_constants_have_their_own_reason
     assert "has become constant" in verdict(comparison, "member").reason
 
 
+def test_what_the_reference_is_full_of_is_nothing_new() -> None:
+    """Identifiers and infinities, the same on both sides: their rows were once all called new, or out of range."""
+
+    def odd(seed: int) -> pa.Table:
+        rng = np.random.default_rng(seed)
+        endless = np.where(rng.random(2_000) < 0.1, np.inf, rng.normal(0, 1, 2_000))
+        rare = [f"c{int(x)}" for x in rng.pareto(0.8, 2_000)]
+        return pa.table({"f_id": [f"u{k}" for k in rng.integers(0, 10**9, 2_000)], "f_x": endless, "f_rare": rare})
+
+    reference = build_reference(SCHEMA, odd(0))
+    comparison = compare(reference, profile_inputs(reference, odd(1)))
+    assert {column.name: column.verdict.state for column in comparison.columns} == dict.fromkeys(
+        ("id", "x", "rare"), "ok"
+    )
+    changed = odd(1).set_column(1, "f_x", pa.array(np.full(2_000, -np.inf)))
+    assert "out of the reference's range" in verdict(compare(reference, profile_inputs(reference, changed)), "x").reason
+
+
+def test_a_distribution_that_only_lost_values_is_said_to_have_done_so(reference: Reference) -> None:
+    rng = np.random.default_rng(6)
+    lost = pa.array(rng.normal(0, 1, 2_000), mask=rng.random(2_000) < 0.4)
+    reason = verdict(looked_at(reference, f_x=lost), "x").reason
+    found = re.search(r"PSI ([-+.0-9e]+) beyond chance, ([-+.0-9e]+) without missing values", reason)
+    assert found is not None
+    assert float(found[1]) > 2
+    assert float(found[2]) < 0.02
+    moved = verdict(looked_at(reference, f_x=rng.normal(1, 1, 2_000)), "x").reason
+    assert "without missing values" not in moved
+    gone = verdict(looked_at(reference, f_x=pa.nulls(2_000, pa.float64())), "x").reason
+    assert "all of it missing values" in gone
+
+
+def test_what_estimates_assume_and_why_a_number_is_absent_is_told() -> None:
+    performance = {
+        "accuracy": Estimate(0.9, 100, 0.8, 0.95, 0.95),
+        "estimated_accuracy": Estimate(0.9, 100, 0.7, 1.0, 0.9973, detail="assumes no concept drift"),
+        "estimated_f1": Absent(Reason.CALIBRATION_MISSING, 0, "too few labelled rows"),
+    }
+    assert notes(performance) == [
+        "from and to hold the value with 95 % (labelled rows) and 99.73 % (estimates without labels)",
+        "estimated_accuracy: assumes no concept drift",
+        "estimated_f1: absent (calibration missing, too few labelled rows)",
+    ]
+
+
 def test_few_rows_and_no_rows_are_insufficient(reference: Reference) -> None:
     assert verdict(looked_at(reference, 100), "x") == Verdict(
-        "insufficient", f"100 rows on one side, at least {Limits().minimum_rows} needed"
+        "insufficient", f"100 rows in the current rows, at least {Limits().minimum_rows} needed"
     )
     empty = compare(reference, profile_inputs(reference, pa.table(rows(0)).slice(0, 0)))
     assert {column.verdict.state for column in empty.columns} == {"insufficient"}
+    assert verdict(empty, "x").reason.startswith("no rows in the current rows")
 
 
 def test_vanished_appeared_and_changed_columns_are_said_to_be_so(reference: Reference) -> None:

@@ -6,8 +6,9 @@ What lives here: options, the table, the order of the work. What must not: stati
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,6 +21,7 @@ from monitor.records import Task
 if TYPE_CHECKING:
     from monitor.comparison import ColumnComparison, Comparison
     from monitor.engines.file_profiles import Tick
+    from monitor.engines.plain_files import Unread
     from monitor.profiles.model_profile import Reference
     from monitor.statistics.result import Result
 
@@ -27,6 +29,8 @@ app = typer.Typer(add_completion=False)
 
 # From here on a line has room for the reason of a verdict.
 _WIDE = 130
+# Classes in the terminal; the page and the JSON have all of them.
+_CLASSES = 10
 _SHOWN = (
     ("PSI", "population_stability_index"),
     ("KS", "kolmogorov_smirnov_statistic"),
@@ -53,9 +57,15 @@ def compare(
     Columns prediction, p_<class> and label are the model's; every other one is a feature. Ids, versions and event times
     are left aside.
     """
+    from monitor.engines.plain_files import Unread
+
+    then, now = Unread(), Unread()
     with rows_read(shown=not as_json) as tick:
-        known = _reference(reference, task_of(task), tick)
-        comparison = _comparison(known, current, labels, tick)
+        known = _reference(reference, task_of(task), tick, then)
+        comparison = _comparison(known, current, labels, tick, now)
+    comparison = replace(comparison, unread=(then.rows, now.rows))
+    tell_unread(reference, then)
+    tell_unread(current, now)
     if html is not None:
         from monitor.export.comparison_page import comparison_page
 
@@ -82,20 +92,27 @@ def task_of(text: str | None) -> Task | None:
     raise typer.BadParameter(f"{text!r} is neither classification nor regression", param_hint="--task")
 
 
-def _reference(path: Path, task: Task | None, tick: Tick) -> Reference:
+def tell_unread(path: Path, unread: Unread) -> None:
+    """Says on standard error how many rows of a file could not be read, and why."""
+    if unread.rows:
+        rows = "1 row" if unread.rows == 1 else f"{unread.rows:,} rows, the first"
+        console(error=True).print(f"{path.name}: left out, because it cannot be read: {rows}: {unread.first}")
+
+
+def _reference(path: Path, task: Task | None, tick: Tick, unread: Unread) -> Reference:
     from monitor.engines.file_profiles import reference_of_file
     from monitor.profiles.codec import is_reference, load_reference
 
     if is_reference(path):
         return load_reference(path)
-    return reference_of_file(path, task=task, tick=tick)
+    return reference_of_file(path, task=task, tick=tick, unread=unread)
 
 
-def _comparison(reference: Reference, path: Path, labels: Path | None, tick: Tick) -> Comparison:
+def _comparison(reference: Reference, path: Path, labels: Path | None, tick: Tick, unread: Unread) -> Comparison:
     from monitor.engines.file_profiles import profile_of_file, read_labels
     from monitor.engines.plain_files import appeared_columns, differing_kinds, open_plain
 
-    file = open_plain(path, reference)
+    file = open_plain(path, reference, unread=unread)
     truth = None if labels is None else read_labels(labels)
     with ThreadPoolExecutor(1) as pool:
         # Statistics take a tenth of a second to import: rows can be read meanwhile.
@@ -113,6 +130,8 @@ def _comparison(reference: Reference, path: Path, labels: Path | None, tick: Tic
 
 
 def _print(comparison: Comparison, reference: str, current: str) -> None:
+    from monitor.comparison import notes
+
     title = f"{current} ({comparison.current_rows:,} rows) against {reference} ({comparison.reference_rows:,} rows)"
     _print_columns(title, comparison.columns)
     rows = [
@@ -122,9 +141,27 @@ def _print(comparison: Comparison, reference: str, current: str) -> None:
     ]
     if rows:
         print_table("performance", ("statistic", "current", "from", "to", "reference"), rows)
+        for line in notes(comparison.performance):
+            console().print(line)
+    if comparison.classes:
+        _print_classes(comparison.classes)
     if comparison.sampled_rows is not None:
         text = f"cells and scales come from a sample of {comparison.sampled_rows:,} rows of the reference"
         console(error=True).print(text)
+
+
+def _print_classes(classes: Mapping[str, Mapping[str, Result]]) -> None:
+    from monitor.comparison import worst_classes
+
+    worst = worst_classes(classes, _CLASSES)
+    title = (
+        "classes" if len(worst) == len(classes) else f"the {len(worst)} of {len(classes)} classes with the lowest F1"
+    )
+    rows = [
+        [name, results["recall"].n, *(_value(results[key]) for key in ("precision", "recall", "f1", "auroc"))]
+        for name, results in worst
+    ]
+    print_table(title, ("class", "labels", "precision", "recall", "F1", "AUROC"), rows)
 
 
 def _print_columns(title: str, columns: Sequence[ColumnComparison]) -> None:
@@ -155,6 +192,12 @@ def _print_columns(title: str, columns: Sequence[ColumnComparison]) -> None:
         for column in columns:
             if column.verdict.reason:
                 to.print(Text(f"{column.name}: {column.verdict.reason}"))
+
+
+def _value(result: Result) -> float | None:
+    from monitor.statistics.result import Estimate
+
+    return result.value if isinstance(result, Estimate) else None
 
 
 def _cell(result: Result | None) -> str:

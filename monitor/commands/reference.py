@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from monitor.commands.common import AsJson, console, print_json, print_table
-from monitor.commands.compare import task_of
+from monitor.commands.compare import task_of, tell_unread
 from monitor.commands.progress import rows_read
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="References: what later rows are compared with.")
@@ -41,11 +41,14 @@ def build(
     number has the smallest hash, so the same each time), counts from all rows.
     """
     from monitor.engines.file_profiles import reference_of_file
+    from monitor.engines.plain_files import Unread
     from monitor.profiles.codec import save_reference
     from monitor.records import column_label
 
+    unread = Unread()
     with rows_read(shown=not as_json) as tick:
-        reference = reference_of_file(source, labels=labels, name=model, task=task_of(task), tick=tick)
+        reference = reference_of_file(source, labels=labels, name=model, task=task_of(task), tick=tick, unread=unread)
+    tell_unread(source, unread)
     save_reference(reference, out)
     kinds = {column_label(spec.name): spec.kind for spec in reference.columns}
     labelled = 0 if reference.outcome is None else reference.outcome.rows
@@ -61,6 +64,7 @@ def build(
                 "rows": reference.profile.rows,
                 "labelled_rows": labelled,
                 "sampled_rows": reference.sampled_rows,
+                "rows_unread": unread.rows,
                 "columns": kinds,
             }
         )

@@ -20,7 +20,15 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from monitor.engines.plain_files import ASIDE, PlainFile, class_names, open_plain, output_values, with_schema
+from monitor.engines.plain_files import (
+    ASIDE,
+    PlainFile,
+    Unread,
+    class_names,
+    open_plain,
+    output_values,
+    with_schema,
+)
 from monitor.errors import RecordError
 from monitor.profiles.arrow_values import numbers
 from monitor.profiles.model_profile import (
@@ -56,12 +64,13 @@ def reference_of_file(
     task: Task | None = None,
     sample_rows: int = SAMPLE_ROWS,
     tick: Tick = _quiet,
+    unread: Unread | None = None,
 ) -> Reference:
     """The reference of a file's rows, with labels from its column `label` or another file, by `prediction_id`.
 
-    Raises RecordError for a file without rows or that cannot be read.
+    `unread` is told of rows that cannot be read. Raises RecordError for a file without rows or that cannot be read.
     """
-    file = open_plain(path, task=task)
+    file = open_plain(path, task=task, unread=unread)
     truth = None if labels is None else read_labels(labels)
     schema = file.schema if truth is None else _with_labels(file, truth)
     file = with_schema(file, replace(schema, model=name or schema.model))

@@ -10,7 +10,7 @@ columns of a prediction record that say whose, when and how long (`prediction_id
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from monitor.errors import RecordError
 from monitor.log.conversion import Chunk, Wanted
 from monitor.log.files import read_parts
 from monitor.log.json_rows import Row, chunk_of
+from monitor.log.rejection import Rejected
 from monitor.log.roles import check_names
 from monitor.log.values import booleans, parsed_numbers
 from monitor.profiles.arrow_values import ColumnKind, column_kind
@@ -40,7 +41,25 @@ _NOWHERE = frozenset({"model", "source"})
 _OUTPUTS = ("prediction", "label")
 _SUM_TOLERANCE = 1e-3
 _WANTED: Mapping[ColumnKind, Wanted] = {"numeric": "number", "boolean": "flag", "categorical": "text"}
+# What people and programs write where a number or a time is missing; among categories they are names like others.
+_NOTHING = pa.array(["na", "n/a", "#n/a", "<na>", "nan", "none", "null", "nil", "-", "?", ".", ""])
 _TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?([Zz]|[-+][0-9]{2}:?[0-9]{2})?)?$"
+
+
+class Unread:
+    """Rows of a file that are no rows (broken JSON, too few values, no text), as of the longest pass over it.
+
+    `rows` counts them, `first` says what was wrong with the first.
+    """
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.first = ""
+
+    def note(self, rows: int, rejected: Sequence[Rejected]) -> None:
+        """That a pass has met these, `rows` with all before them."""
+        self.first = self.first or rejected[0].message
+        self.rows = max(self.rows, rows)
 
 
 @dataclass(frozen=True)
@@ -54,6 +73,7 @@ class PlainFile:
     is_text: bool
     # Whether the model's output and label are left as they are: what they mean is another file's to say.
     keeps_outputs: bool = False
+    unread: Unread = field(default_factory=Unread, compare=False)
 
     @property
     def is_parquet(self) -> bool:
@@ -71,7 +91,7 @@ class PlainFile:
             for batch in _parquet_batches(self, groups):
                 yield self._named(batch)
             return
-        for columns, rows in _chunks(self.path, self.schema, self._wanted):
+        for columns, rows in _chunks(self.path, self.schema, self._wanted, self.unread):
             yield self._named(_together(columns, rows))
 
     def _wanted(self, name: str) -> Wanted | None:
@@ -96,16 +116,23 @@ class PlainFile:
 
 
 def open_plain(
-    path: Path, reference: Reference | None = None, task: Task | None = None, *, keeps_outputs: bool = False
+    path: Path,
+    reference: Reference | None = None,
+    task: Task | None = None,
+    *,
+    keeps_outputs: bool = False,
+    unread: Unread | None = None,
 ) -> PlainFile:
     """A file and what its columns are: by the reference where there is one, else by its first rows.
 
     Raises RecordError where it cannot be read, has no columns, or two of them would have one name.
     """
-    columns, is_text = _first_columns(path)
+    unread = unread or Unread()
+    columns, is_text = _first_columns(path, unread)
     check_names(list(columns), str(path))
     if not columns:
-        raise RecordError("no rows in the file", where=str(path), expected="a table with named columns")
+        got = f"{unread.rows} that cannot be read, the first: {unread.first}" if unread.rows else None
+        raise RecordError("no rows in the file", where=str(path), expected="a table with named columns", got=got)
     kinds = {name: _kind(column, is_text, _has_types(path)) for name, column in columns.items()}
     if reference is not None:
         schema = reference.schema
@@ -121,7 +148,7 @@ def open_plain(
             if target in known and (is_text or (kinds[name] == "categorical" and known[target] == "timestamp"))
             if is_text or not _has_types(path)
         }
-    return PlainFile(path, schema, names, kinds, is_text, keeps_outputs)
+    return PlainFile(path, schema, names, kinds, is_text, keeps_outputs, unread)
 
 
 def differing_kinds(file: PlainFile, reference: Reference) -> dict[str, tuple[ColumnKind, ColumnKind | None]]:
@@ -162,7 +189,7 @@ def _is_parquet(path: Path) -> bool:
     return path.suffix.lower() in (".parquet", ".pq")
 
 
-def _first_columns(path: Path) -> tuple[dict[str, pa.Array], bool]:
+def _first_columns(path: Path, unread: Unread) -> tuple[dict[str, pa.Array], bool]:
     """Columns with the first rows of a file, and whether everything in it is text."""
     if _is_parquet(path):
         try:
@@ -173,7 +200,7 @@ def _first_columns(path: Path) -> tuple[dict[str, pa.Array], bool]:
             reason = getattr(error, "strerror", None) or str(error)
             raise RecordError("the file cannot be read", where=str(path), got=reason.split("\n")[0][:200]) from error
         return dict(zip(batch.schema.names, batch.columns, strict=True)), False
-    for chunk in _raw_chunks(path, ModelSchema("", "regression"), lambda _: None):
+    for chunk in _raw_chunks(path, ModelSchema("", "regression"), lambda _: None, unread):
         return dict(chunk.columns), chunk.textual
     return {}, False
 
@@ -218,7 +245,7 @@ def _classes(path: Path, outputs: Sequence[str]) -> tuple[str, ...]:
             for batch in file.iter_batches(columns=list(outputs)):
                 found |= _texts(batch.columns)
     else:
-        for columns, _ in _chunks(path, ModelSchema("", "regression"), lambda _: "name"):
+        for columns, _ in _chunks(path, ModelSchema("", "regression"), lambda _: "name", Unread()):
             found |= _texts([columns[name] for name in outputs if name in columns])
     return tuple(sorted(found))
 
@@ -254,20 +281,27 @@ def _parquet_batches(file: PlainFile, groups: Sequence[int] | None) -> Iterator[
         yield from opened.iter_batches(rows, row_groups=chosen, columns=columns, use_threads=groups is None)
 
 
-def _raw_chunks(path: Path, schema: ModelSchema, wanted: object) -> Iterator[Chunk]:
+def _raw_chunks(path: Path, schema: ModelSchema, wanted: object, unread: Unread) -> Iterator[Chunk]:
+    rejected = 0
     for part in read_parts(path):
         if isinstance(part, Chunk):
             yield part
             continue
+        bad = [item for item in part if isinstance(item, Rejected)]
+        if bad:
+            rejected += len(bad)
+            unread.note(rejected, bad)
         rows = [row for row in part if isinstance(row, Row)]
         if rows:
             yield chunk_of(rows, schema, wanted)  # type: ignore[arg-type]
 
 
-def _chunks(path: Path, schema: ModelSchema, wanted: object) -> Iterator[tuple[dict[str, pa.Array], int]]:
+def _chunks(
+    path: Path, schema: ModelSchema, wanted: object, unread: Unread
+) -> Iterator[tuple[dict[str, pa.Array], int]]:
     """Columns of each chunk; one that came before and is not in this one is null throughout."""
     seen: dict[str, None] = {}
-    for chunk in _raw_chunks(path, schema, wanted):
+    for chunk in _raw_chunks(path, schema, wanted, unread):
         seen |= dict.fromkeys(chunk.columns)
         columns = {name: chunk.columns[name] if name in chunk.columns else pa.nulls(chunk.rows) for name in seen}
         yield columns, chunk.rows
@@ -283,8 +317,11 @@ def _together(columns: Mapping[str, pa.Array], rows: int) -> pa.RecordBatch:
 def _text_kind(column: pa.Array) -> ColumnKind:
     """What the text of a column says: numbers or times if all of it does, else truth values or categories."""
     words = column.drop_null()
-    if len(words) == 0:
-        return "categorical"
+    said = words.filter(pc.invert(pc.is_in(pc.ascii_lower(pc.ascii_trim_whitespace(words)), _NOTHING)))
+    if len(said) == 0:
+        # Nothing but `nan` is what a column of numbers without any is written as.
+        return "numeric" if len(words) and parsed_numbers(words).null_count == 0 else "categorical"
+    words = said
     if parsed_numbers(words).null_count == 0:
         return "numeric"
     if booleans(words).null_count == 0:

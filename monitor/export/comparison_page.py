@@ -10,7 +10,7 @@ from html import escape
 
 import numpy as np
 
-from monitor.comparison import ColumnComparison, Comparison, Shares
+from monitor.comparison import ColumnComparison, Comparison, Shares, notes, worst_classes
 from monitor.profiles.lattice import from_axis
 from monitor.statistics.result import Absent, Estimate, Result
 
@@ -33,6 +33,7 @@ _COLUMNS = (
     ("Fréchet", "frechet_distance"),
     ("classifier AUROC", "domain_classifier_auroc"),
 )
+_CLASS_COLUMNS = {"precision": "precision", "recall": "recall", "f1": "F1", "auroc": "AUROC"}
 _STYLE = """
 :root { color-scheme: light dark; --ink: #1c2733; --paper: #fff; --faint: #66727f; --line: #d9dfe5; --panel: #f5f7f9;
   --then: #8794a3; --now: #1f6fb2; --critical: #b3261e; --warning: #8a5a00; --ok: #1b7a43; }
@@ -73,9 +74,11 @@ def comparison_page(comparison: Comparison, reference: str, current: str) -> str
         f"<style>{_STYLE}</style></head><body>",
         f"<h1>{escape(title)}</h1><p>{rows}. {len(comparison.columns)} columns: {counts or 'none'}.</p>",
         _sampling(comparison),
+        _unread(comparison),
         '<p class="note">A change is judged by its size beyond what chance gives at these numbers of rows. Drift is not'
         " damage: whether a model got worse, only labels tell.</p>",
         _performance(comparison),
+        _classes(comparison),
         '<h2>Columns, worst first <span class="key note"><i style="background:var(--then)"></i>reference'
         '<i style="background:var(--now)"></i>current</span></h2>',
         *(_article(column) for column in comparison.columns),
@@ -93,6 +96,25 @@ def _sampling(comparison: Comparison) -> str:
     )
 
 
+def _unread(comparison: Comparison) -> str:
+    if not any(comparison.unread):
+        return ""
+    then, now = comparison.unread
+    return f'<p class="note">Left out, because they cannot be read: {then:,} rows of the reference, {now:,} now.</p>'
+
+
+def _classes(comparison: Comparison) -> str:
+    if not comparison.classes:
+        return ""
+    lines = []
+    for name, results in worst_classes(comparison.classes):
+        shown = (f'<td class="number">{_shown(results[key])}</td>' for key in _CLASS_COLUMNS)
+        labels = f'<td class="number">{results["recall"].n:,}</td>'
+        lines.append(f"<tr><td>{escape(name)}</td>{labels}{''.join(shown)}</tr>")
+    heads = "".join(f'<th class="number">{title}</th>' for title in ("labels", *_CLASS_COLUMNS.values()))
+    return f"<h2>Classes, lowest F1 first</h2><table><tr><th>class</th>{heads}</tr>{''.join(lines)}</table>"
+
+
 def _performance(comparison: Comparison) -> str:
     if not any(isinstance(result, Estimate) for result in comparison.performance.values()):
         return ""
@@ -103,7 +125,8 @@ def _performance(comparison: Comparison) -> str:
         cells = f'<td class="number">{_shown(result)}</td><td class="number">{then}</td>'
         lines.append(f"<tr><td>{escape(name.replace('_', ' '))}</td>{cells}</tr>")
     head = '<tr><th>performance</th><th class="number">current</th><th class="number">reference</th></tr>'
-    return f"<h2>Performance</h2><table>{head}{''.join(lines)}</table>"
+    told = "".join(f'<p class="note">{escape(line)}</p>' for line in notes(comparison.performance))
+    return f"<h2>Performance</h2><table>{head}{''.join(lines)}</table>{told}"
 
 
 def _article(column: ColumnComparison) -> str:

@@ -41,8 +41,8 @@ class CellCounts:
     current: Floats
 
     @classmethod
-    def of(cls, reference: npt.NDArray[np.int64], current: npt.NDArray[np.int64]) -> CellCounts:
-        """From counts in all cells, int64 [≥ B]."""
+    def of(cls, reference: npt.NDArray[np.number], current: npt.NDArray[np.number]) -> CellCounts:
+        """From counts in all cells [≥ B]."""
         used = (reference > 0) | (current > 0)
         return cls(reference[used].astype(np.float64), current[used].astype(np.float64))
 
@@ -55,9 +55,36 @@ def decile_cells(reference: NumericProfile, current: NumericProfile) -> CellCoun
 
 
 def category_cells(reference: CategoricalProfile, current: CategoricalProfile) -> CellCounts:
-    """Counts per category of the reference, then other, then null."""
+    """Counts per category of the reference, then other, then null.
+
+    A category with one row in the reference is one that it nearly missed, and says how many rows are of categories that
+    it did miss: as many as there are such ones (Good 1953). So many of the reference's rows count as other, taken from
+    all categories alike. Without that, a column with a long tail would be called drifted for the names it always has.
+    """
     r, c = (np.append(profile.counts, [profile.other, profile.null]) for profile in (reference, current))
-    return CellCounts.of(r, c)
+    once, known = np.count_nonzero(reference.counts == 1), int(reference.counts.sum())
+    if not once:
+        return CellCounts.of(r, c)
+    expected = np.append(reference.counts * (1 - once / known), [reference.other + once, reference.null])
+    return CellCounts.of(expected, c)
+
+
+def cells_of(
+    reference: NumericProfile | CategoricalProfile,
+    current: NumericProfile | CategoricalProfile,
+    *,
+    missing: bool = True,
+) -> CellCounts:
+    """Both profiles of a column in the cells of their kind, with or without that of missing values."""
+    if isinstance(reference, NumericProfile) and isinstance(current, NumericProfile):
+        cells = decile_cells(reference, current)
+    else:
+        assert isinstance(reference, CategoricalProfile)
+        assert isinstance(current, CategoricalProfile)
+        cells = category_cells(reference, current)
+    # The cell of missing values is the last one, and there only if either side has any.
+    last = cells.reference.size - (not missing and bool(reference.missing or current.missing))
+    return CellCounts(cells.reference[:last], cells.current[:last])
 
 
 def population_stability_index(cells: CellCounts) -> Result:
@@ -166,7 +193,7 @@ def wasserstein_distance(reference: NumericProfile, current: NumericProfile, bot
         return Absent(Reason.TOO_FEW_ROWS, n, f"at least {MINIMUM_ROWS} finite values a side")
     deviation = standard_deviation(reference)
     if deviation <= 0:
-        return Absent(Reason.REFERENCE_CONSTANT, n)
+        return _without_deviation(reference, n)
     standardisation = reference.standardisation
     ends = np.array([min(reference.minimum, current.minimum), max(reference.maximum, current.maximum)])
     floor, ceiling = standardisation.exact_positions(ends)
@@ -193,7 +220,7 @@ def mean_shift(reference: NumericProfile, current: NumericProfile) -> Result:
         return Absent(Reason.TOO_FEW_ROWS, n, f"at least {MINIMUM_ROWS} finite values a side")
     deviation = standard_deviation(reference)
     if deviation <= 0:
-        return Absent(Reason.REFERENCE_CONSTANT, n)
+        return _without_deviation(reference, n)
     value = (current.total / n - reference.total / reference.finite) / deviation
     is_known = np.isfinite(deviation) and np.isfinite(value)
     return Estimate(value, n) if is_known else Absent(Reason.OVERFLOW, n)
@@ -202,7 +229,8 @@ def mean_shift(reference: NumericProfile, current: NumericProfile) -> Result:
 def out_of_range_ratio(reference: NumericProfile, current: NumericProfile) -> Result:
     """Share of values (null and NaN left out) below the reference's minimum or above its maximum; 0 to 1.
 
-    Infinities count. Absent without values, and where the reference has no finite value.
+    An infinity is outside unless the reference has the same. Absent without values, and where the reference has no
+    finite value.
     """
     values = current.rows - current.missing
     if not values:
@@ -211,6 +239,8 @@ def out_of_range_ratio(reference: NumericProfile, current: NumericProfile) -> Re
         return Absent(Reason.REFERENCE_EMPTY, values)
     below, up_to = current.counts_to_marks()
     inside = int(up_to[-1] - below[0])
+    inside += current.positive_infinity if reference.positive_infinity else 0
+    inside += current.negative_infinity if reference.negative_infinity else 0
     return Estimate((values - inside) / values, values, error_bound=0.0)
 
 
@@ -234,6 +264,12 @@ def missing_rate_difference(
 def new_category_ratio(current: CategoricalProfile) -> Result:
     """Share of rows whose category has no count of its own in the reference; 0 to 1. Absent without rows."""
     return Estimate(current.other / current.rows, current.rows) if current.rows else Absent(Reason.NO_ROWS)
+
+
+def _without_deviation(reference: NumericProfile, n: int) -> Absent:
+    if reference.minimum == reference.maximum:
+        return Absent(Reason.REFERENCE_CONSTANT, n)
+    return Absent(Reason.OVERFLOW, n, "the squares of the reference's values are too small for float64")
 
 
 def standard_deviation(profile: NumericProfile) -> float:

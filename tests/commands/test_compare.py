@@ -56,11 +56,14 @@ def test_two_files_give_every_statistic_and_verdict_as_json_and_as_a_page(folder
     assert content["performance"]["accuracy"]["reference"] > 0.4
     assert {"precision", "recall", "f1", "auroc"} == set(next(iter(content["classes"].values())))
     assert sum(results["recall"]["n"] for results in content["classes"].values()) == 1_200
+    assert "assumes no concept drift" in content["performance"]["estimated_accuracy"]["detail"]
     shown = Page(page.read_text())
     assert shown.links == []
     assert "script" not in shown.tags
     assert shown.tags.count("svg") == len(content["columns"])
     assert shown.tags.count("article") == len(content["columns"])
+    assert {"Classes, lowest F1 first", *content["classes"]} <= set(shown.words)
+    assert any("assumes no concept drift" in word for word in shown.words)
 
 
 def test_a_built_reference_gives_what_its_file_gave(folder: Path, tmp_path: Path) -> None:
@@ -86,6 +89,33 @@ def test_the_table_is_worst_first_and_critical_columns_can_fail_a_pipeline(folde
     order = ["critical", "warning", "ok"]
     assert states == sorted(states, key=order.index)
     assert states[0] == "critical"
+
+
+def test_the_terminal_shows_every_class_and_what_the_numbers_assume(folder: Path) -> None:
+    arguments = (folder / "reference.parquet", folder / "current.csv", "--labels", folder / "labels.ndjson")
+    machine = json.loads(run_command("compare", *arguments, "--json").stdout)["classes"]
+    done = run_command("compare", *arguments)
+    lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in done.stdout.splitlines()]
+    shown = {cells[0]: cells[1:] for cells in lines if len(cells) == 6}
+    assert {name: cells[3] for name, cells in shown.items()} == {
+        name: f"{results['f1']['value']:.6g}" for name, results in machine.items()
+    }
+    assert "99.73 % (estimates without labels)" in done.stdout
+    assert "assumes no concept drift" in done.stdout
+
+
+def test_rows_that_cannot_be_read_are_told_to_people_and_machines(folder: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.csv"
+    content = (folder / "current.csv").read_text().splitlines(keepends=True)
+    broken.write_text("".join([*content[:5], "too few\n", *content[5:]]))
+    page = tmp_path / "out.html"
+    done = run_command("compare", folder / "reference.parquet", broken, "--json", "--html", page)
+    assert done.returncode == 0, done.stderr
+    told = "broken.csv: left out, because it cannot be read: 1 row: row 6: not as many values as columns"
+    assert told in done.stderr
+    dataset = json.loads(done.stdout)["dataset"]
+    assert (dataset["reference_rows_unread"], dataset["current_rows_unread"]) == (0, 1)
+    assert "cannot be read: 0 rows of the reference, 1 now" in page.read_text()
 
 
 def test_names_and_values_are_text_on_the_page_whatever_they_hold(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from sklearn.metrics import accuracy_score, log_loss
 
 from monitor.engines.file_profiles import profile_of_file, read_labels, reference_of_file
-from monitor.engines.plain_files import appeared_columns, differing_kinds, open_plain
+from monitor.engines.plain_files import Unread, appeared_columns, differing_kinds, open_plain
 from monitor.errors import RecordError
 from monitor.profiles.categorical import CategoricalProfile
 from monitor.profiles.model_profile import Profile, Reference, build_reference, profile_inputs
@@ -208,6 +208,51 @@ def test_empty_and_broken_columns_stop_nothing(tmp_path: Path) -> None:
     assert set(profile.columns) == {"f_null", "f_nan", "f_infinite", "f_one", "f_empty_text"}
     for results in summary.column_statistics(reference, profile).values():
         assert all(not isinstance(item, Estimate) or np.isfinite(item.value) for item in results.values())
+
+
+def test_words_for_nothing_leave_a_column_of_numbers_or_times_what_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    words = ["NA", "?", "N/A", "None", "-", "#N/A"]
+    lines = [
+        f"{words[i % 6] if i % 3 == 0 else i},{'NA' if i % 5 == 0 else '2026-01-01'},{'NA' if i % 2 else 'DE'},NA"
+        for i in range(300)
+    ]
+    path.write_text("age,day,country,none\n" + "\n".join(lines) + "\n")
+    file = open_plain(path)
+    assert file.kinds == {"age": "numeric", "day": "timestamp", "country": "categorical", "none": "categorical"}
+    profile = reference_of_file(path).profile
+    assert (profile.columns["f_age"].missing, profile.columns["f_day"].missing) == (100, 60)
+    # Namibia.
+    assert profile.columns["f_country"].missing == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "rows", "said"),
+    [
+        ("rows.ndjson", b'{"a": 1}\nnonsense\n{"a": 2}\n[3]\n', 2, "line 2: not JSON"),
+        ("rows.json", b'[{"a": 1}, 7]', 1, "not a JSON object"),
+        ("rows.csv", b"a,b\n1,2\n3\n4,5,6\n7,8\n", 2, "row 3: not as many values as columns"),
+        ("latin.csv", b"a,b\n1,x\n2,caf\xe9\n", 1, "row 3: not UTF-8 text"),
+    ],
+)
+def test_rows_that_cannot_be_read_are_counted_and_the_first_is_told(
+    tmp_path: Path, name: str, content: bytes, rows: int, said: str
+) -> None:
+    path, unread = tmp_path / name, Unread()
+    path.write_bytes(content)
+    reference = reference_of_file(path, unread=unread)
+    assert unread.rows == rows
+    assert said in unread.first
+    again = Unread()
+    profile, _ = profile_of_file(open_plain(path, reference, unread=again), reference)
+    assert (again.rows, profile.rows) == (rows, reference.profile.rows)
+
+
+def test_a_file_of_which_no_row_can_be_read_says_why(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_bytes(b"a,b\n1,caf\xe9\n2,caf\xe9\n")
+    with pytest.raises(RecordError, match="2 that cannot be read, the first: row 2: not UTF-8 text"):
+        open_plain(path)
 
 
 @pytest.mark.parametrize("name", ["rows.parquet", "rows.csv", "rows.xlsx", "gone.parquet"])
