@@ -301,7 +301,7 @@ COLUMN_STATISTICS = (
         "maximum_mean_discrepancy_p_value",
         "",
         "probability",
-        "Chance of a maximum mean discrepancy as large without drift, of independent rows",
+        "Chance of a maximum mean discrepancy as large without drift, doubled as one of two tests of the embedding",
     ),
     Statistic(
         "frechet_distance",

@@ -9,10 +9,12 @@ import pyarrow as pa
 import pytest
 from scipy.linalg import sqrtm
 from scipy.stats import binom, gamma, norm
+from scipy.stats import f as f_distribution
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.metrics import roc_auc_score
 from sklearn.metrics.pairwise import rbf_kernel
 
+from monitor.comparison_verdict import Limits, judge_embedding
 from monitor.profiles.embedding import EmbeddingProfile, profile_embedding
 from monitor.profiles.embedding_fit import EmbeddingReference, fit_embedding, frechet_bias
 from monitor.profiles.embedding_rows import NO_IDS, Rows
@@ -157,17 +159,21 @@ class TestDiscrepancy:
         assert min(found) < 0 < max(found)
 
     @pytest.mark.parametrize("n", [200, 2_000])
-    def test_of_200_pairs_of_one_real_distribution_no_more_than_the_level_are_called_drifted(
+    def test_of_200_pairs_of_one_real_distribution_at_most_the_level_are_called_drifted(
         self, references: list[Fitted], n: int
     ) -> None:
         """Digits: every pair has a reference of its own (basis, bandwidth, moments) and a sample of its own."""
-        calls = np.zeros((200, 2), dtype=bool)
+        calls, verdicts = np.zeros((200, 2), dtype=bool), 0
         for pair, fit in enumerate(references):
             current = profiled(fit, draw(n, 50_000 + pair))
-            results = maximum_mean_discrepancy(fit[1], current, fit[0].null), domain_classifier_auroc(fit[1], current)
-            calls[pair] = [p_value(result) < LEVEL for result in results]
-        # What 200 calls of a test with this very level stay under in 99 of 100 tries.
-        assert np.all(calls.sum(axis=0) <= binom.ppf(0.99, 200, LEVEL)), calls.sum(axis=0)
+            found = embedding_statistics(*fit, current)
+            calls[pair] = [p_value(found[name]) < LEVEL for name in (STATISTICS[0], "domain_classifier_auroc")]
+            verdicts += judge_embedding(found, 400, Limits()).state != "ok"
+        assert np.all(calls.sum(axis=0) <= LEVEL * 200), calls.sum(axis=0)
+        # A quick look calls what is sure at 1 % and large enough.
+        assert verdicts <= 2
+        # Whoever looks at both: what 200 calls of a test with this very level stay under in 99 of 100 tries.
+        assert calls.any(axis=1).sum() <= binom.ppf(0.99, 200, LEVEL)
 
     def test_a_reference_that_is_compared_with_the_rows_that_chose_its_basis_would_not_hold_it(self) -> None:
         """Why the rows are split: 1,280 numbers, 64 directions chosen by 400 rows and compared with the same ones."""
@@ -255,6 +261,18 @@ class TestDomainClassifier:
         found = [value(domain_classifier_auroc(reference[1], profiled(reference, draw(100, i)))) for i in range(30)]
         assert min(found) >= 0.5
         assert np.mean(found) < 0.58
+
+    def test_few_rows_are_told_apart_in_few_directions_and_by_hotellings_test(self, reference: Fitted) -> None:
+        """Five rows of the smaller side a direction: 60 rows are compared in 12 directions of largest variance."""
+        old, new = (profiled(reference, draw(n, seed)) for n, seed in ((300, 21), (60, 22)))
+        z = [reference[0].space.project(draw(n, seed).astype(np.float16)) for n, seed in ((300, 21), (60, 22))]
+        pooled = (299 * np.cov(z[0].T) + 59 * np.cov(z[1].T)) / 358
+        vectors = np.linalg.eigh(pooled)[1][:, -12:]
+        a, b = (part @ vectors for part in z)
+        gap, inside = a.mean(0) - b.mean(0), (299 * np.cov(a.T) + 59 * np.cov(b.T)) / 358
+        square = gap @ np.linalg.solve(inside, gap) * 300 * 60 / 360
+        oracle = f_distribution.sf(square * (358 - 12 + 1) / (358 * 12), 12, 358 - 12 + 1)
+        assert p_value(domain_classifier_auroc(old, new)) == pytest.approx(min(2 * oracle, 1), rel=1e-6)
 
     def test_equal_embeddings_on_both_sides_cannot_be_told_apart(self) -> None:
         fit = fitted(np.random.default_rng(15).normal(0, 1, (200, 3)))
