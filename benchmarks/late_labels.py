@@ -127,7 +127,7 @@ def ours(folder: Path) -> str:
 def compute(folder: Path) -> str:
     """The same join and the same outcomes, straight on: nothing is written, there are no panes."""
     from monitor.engines.hash_join import join_labels
-    from monitor.engines.local import unique_outcomes
+    from monitor.engines.winners import unique_outcomes
     from monitor.matching import output_columns
     from monitor.profiles.model_profile import build_reference, empty_outcome, profile_outcomes
     from monitor.statistics.summary import outcome_statistics

@@ -22,7 +22,8 @@ from monitor.alarm_plan import AlarmPlan, Watch, alarm_plan, alarm_window_second
 from monitor.alarm_report import AlarmReport, restored, stored
 from monitor.alarm_state import keep_only, read_alarms, read_evidence, write_alarm, write_evidence
 from monitor.alarms import Alarm
-from monitor.engines.local import event_times, unique_outcomes
+from monitor.engines.local import event_times
+from monitor.engines.winners import unique_outcomes
 from monitor.evidence import CheckEvidence
 from monitor.first_labels import first_labels
 from monitor.learning import Learning

@@ -198,7 +198,7 @@ class ModelCycle:
         # A prediction that came again in another pane had its label counted there.
         known = {identifier for (_, identifier), repeat in repeats.items() if repeat.known_panes}
         for key, amount in (
-            ("matched", len(tally.matched - known)),
+            ("matched", tally.matched.count(known)),
             ("corrected", sum(count for identifier, count in tally.corrected.items() if identifier not in known)),
             ("contradicted", sum(count for identifier, count in tally.contradicted.items() if identifier not in known)),
         ):

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from monitor.engines.local import drop_superseded, pane_ranges, read_panes, unique_outcomes, unique_predictions
+from monitor.engines.local import pane_ranges, read_panes
 from monitor.engines.repeats import Tally
+from monitor.engines.winners import drop_superseded, unique_outcomes, unique_predictions
 from monitor.log.tables import ModelLog
 from monitor.profiles.codec import decode_outcome, decode_profile, encode_outcome, encode_profile
 from monitor.profiles.model_profile import Profile, Reference, empty_outcome, profile_inputs, profile_outcomes

@@ -1,12 +1,12 @@
 """The local engine: reads panes out of the prediction log and looks predictions and labels up by id.
 
-What lives here: pruned, bounded reads and the removal of repeats. What must not: profiles' arithmetic, state, clocks.
+What lives here: pruned, bounded reads. What must not: which of repeats wins (`winners`), profiles' arithmetic, state,
+clocks.
 """
 
 from __future__ import annotations
 
 import bisect
-import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,8 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from monitor.log.tables import BOOKKEEPING, SEQUENCE, LogFile, ModelLog, TableName
-from monitor.records import FEATURE_PREFIX, PROBABILITY_PREFIX
+from monitor.log.tables import SEQUENCE, LogFile, ModelLog, TableName
 from monitor.windows import MICROSECONDS
 
 # Rows read at once when panes are rebuilt; a pane larger than this is still read whole.
@@ -95,60 +94,6 @@ def read_panes(
         yield start, data.slice(low, high - low)
 
 
-def unique_predictions(rows: pa.Table, superseded: dict[str, int] | None = None) -> pa.Table:
-    """One row per prediction id: the smallest (event_time, hash of output, hash of all); losers elsewhere are dropped.
-
-    `rows` are of one version, in any order. `superseded` holds the winning event time (µs) of ids repeated in other
-    panes.
-    """
-    rows = drop_superseded(rows, superseded)
-    split = split_repeats(rows)
-    if split is None:
-        return rows
-    codes, positions = split
-    subset = rows.take(pa.array(positions))
-    ranks = zip(
-        event_times(subset).tolist(),
-        content_hashes(subset, _output_columns(subset)),
-        content_hashes(subset, subset.column_names),
-        strict=True,
-    )
-    best: dict[int, tuple[tuple[int, bytes, bytes], int]] = {}
-    for rank, position in zip(ranks, positions.tolist(), strict=True):
-        code = int(codes[position])
-        if code not in best or rank < best[code][0]:
-            best[code] = (rank, position)
-    return _keep(rows, positions, [position for _, position in best.values()])
-
-
-def unique_outcomes(rows: pa.Table, superseded: dict[str, int] | None = None) -> pa.Table:
-    """One row per prediction id of matched rows: the winning prediction with its newest label.
-
-    The prediction is chosen as `unique_predictions` does (event time, hash of output, hash of what else there is), then
-    the label with the largest (label_time, hash of label).
-    """
-    rows = drop_superseded(rows, superseded)
-    split = split_repeats(rows)
-    if split is None:
-        return rows
-    codes, positions = split
-    subset = rows.take(pa.array(positions))
-    inputs = [name for name in rows.column_names if name.startswith(FEATURE_PREFIX)]
-    predictions = zip(
-        event_times(subset).tolist(),
-        content_hashes(subset, _output_columns(subset)),
-        content_hashes(subset, inputs) if inputs else [b""] * subset.num_rows,
-        strict=True,
-    )
-    labels = zip(event_times(subset, "label_time").tolist(), content_hashes(subset, ["label"]), strict=True)
-    best: dict[int, tuple[tuple[int, bytes, bytes], tuple[int, bytes], int]] = {}
-    for prediction, label, position in zip(predictions, labels, positions.tolist(), strict=True):
-        known = best.get(int(codes[position]))
-        if known is None or prediction < known[0] or (prediction == known[0] and label > known[1]):
-            best[int(codes[position])] = (prediction, label, position)
-    return _keep(rows, positions, [position for _, _, position in best.values()])
-
-
 def find(
     log: ModelLog,
     table: TableName,
@@ -203,15 +148,13 @@ def _may_hold(file: LogFile, ordered: list[str]) -> bool:
 
 
 def _find_in_file(file: LogFile, identifiers: pa.Array, names: Sequence[str], known: pa.Schema) -> pa.Table | None:
-    parquet = pq.ParquetFile(file.uri, pre_buffer=False)
+    parquet = open_file(file, known)
     # A file that delta-rs rewrote says of itself that its text is of another Arrow type.
     ids = parquet.read(columns=["prediction_id"], use_threads=True).column("prediction_id").cast(pa.string())
     hits = pc.is_in(ids, value_set=identifiers)
     if not pc.any(hits).as_py():
         return None
     mask = hits.combine_chunks() if isinstance(hits, pa.ChunkedArray) else hits
-    stored = set(parquet.schema_arrow.names)
-    present = [name for name in names if name in stored]
     parts: list[pa.Table] = []
     offset = 0
     for group in range(parquet.num_row_groups):
@@ -219,60 +162,33 @@ def _find_in_file(file: LogFile, identifiers: pa.Array, names: Sequence[str], kn
         part = mask.slice(offset, count)
         offset += count
         if pc.any(part).as_py():
-            rows = parquet.read_row_group(group, columns=present).select(present)
-            parts.append(rows.cast(pa.schema([known.field(name) for name in present])).filter(part))
-    rows = pa.concat_tables(parts)
-    for name in names:
-        if name not in stored:
-            rows = rows.append_column(name, pa.nulls(rows.num_rows, known.field(name).type))
-    return rows.select(list(names))
+            parts.append(read_group(parquet, group, names, known).filter(part))
+    return pa.concat_tables(parts)
 
 
-def drop_superseded(rows: pa.Table, superseded: dict[str, int] | None) -> pa.Table:
-    """`rows` without those whose id has an earlier prediction, whose event time (µs) is in `superseded`."""
-    if not superseded or not rows.num_rows:
-        return rows
-    index = pc.index_in(_one_chunk(rows, "prediction_id"), value_set=pa.array(list(superseded), pa.string()))
-    known = index.fill_null(-1).to_numpy(zero_copy_only=False)
-    winners = np.fromiter(superseded.values(), dtype=np.int64, count=len(superseded))
-    lost = (known >= 0) & (winners[known] < event_times(rows))
-    return rows.filter(pa.array(~lost)) if lost.any() else rows
+def open_file(file: LogFile, known: pa.Schema) -> pq.ParquetFile:
+    """A file of the log, of which text is read by number where `known` has a dictionary."""
+    numbered = [item.name for item in known if pa.types.is_dictionary(item.type)]
+    return pq.ParquetFile(file.uri, pre_buffer=False, memory_map="://" not in file.uri, read_dictionary=numbered)
 
 
-def split_repeats(rows: pa.Table) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None:
-    """(code of every row's id, positions of rows whose id repeats); None when no id repeats."""
-    if rows.num_rows < 2:
-        return None
-    encoded = _one_chunk(rows, "prediction_id").dictionary_encode()
-    if len(encoded.dictionary) == rows.num_rows:
-        return None
-    codes = encoded.indices.to_numpy(zero_copy_only=False)
-    repeated = np.bincount(codes)[codes] > 1
-    return np.asarray(codes, dtype=np.int64), np.flatnonzero(repeated)
+def read_group(parquet: pq.ParquetFile, group: int, names: Sequence[str], known: pa.Schema) -> pa.Table:
+    """One row group in the types of `known`; a column that the file lacks is null."""
+    stored = set(parquet.schema_arrow.names)
+    found = parquet.read_row_group(group, columns=[name for name in names if name in stored])
+    rows = found.num_rows
+    columns = [
+        _typed(found.column(name), known.field(name).type) if name in stored else pa.nulls(rows, known.field(name).type)
+        for name in names
+    ]
+    return pa.table(columns, names=list(names))
 
 
-def _keep(rows: pa.Table, repeated: npt.NDArray[np.int64], winners: list[int]) -> pa.Table:
-    keep = np.ones(rows.num_rows, dtype=bool)
-    keep[repeated] = False
-    keep[winners] = True
-    return rows.filter(pa.array(keep))
-
-
-def _one_chunk(rows: pa.Table, column: str) -> pa.Array:
-    values = rows.column(column)
-    return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
-
-
-def _output_columns(rows: pa.Table) -> list[str]:
-    return [name for name in rows.column_names if name == "prediction" or name.startswith(PROBABILITY_PREFIX)]
-
-
-def content_hashes(rows: pa.Table, columns: Sequence[str]) -> list[bytes]:
-    """A digest of every row over these columns, as the producer sent them."""
-    # Only of repeats, which are few; over what the producer sent, not over our bookkeeping.
-    names = sorted(name for name in columns if name not in BOOKKEEPING)
-    values = [rows.column(name).to_pylist() for name in names]
-    return [hashlib.blake2b(repr(row).encode(), digest_size=16).digest() for row in zip(*values, strict=True)]
+def _typed(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    # A file that delta-rs rewrote says of itself that its text is of another Arrow type.
+    if column.type == kind:
+        return column
+    return column.cast(kind.value_type).dictionary_encode() if pa.types.is_dictionary(kind) else column.cast(kind)
 
 
 def _rows_between(files: Sequence[LogFile], start: int, end: int) -> int:

@@ -11,10 +11,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from monitor.engines.local import content_hashes, event_times, split_repeats
+from monitor.engines.identifiers import IdentifierSet, Integers, one_array, repeated
+from monitor.engines.local import event_times
+from monitor.engines.winners import content_codes
 from monitor.log.tables import SEQUENCE
 
 
@@ -31,63 +34,72 @@ class Tally:
     matched_after: int
     identical: int = 0
     conflicting: int = 0
-    matched: set[str] = field(default_factory=set)
+    matched: IdentifierSet = field(default_factory=IdentifierSet)
     corrected: dict[str, int] = field(default_factory=dict)
     contradicted: dict[str, int] = field(default_factory=dict)
 
     def note_predictions(self, rows: pa.Table) -> None:
         """Count repeats among predictions of one version and pane."""
-        split = split_repeats(rows)
-        if split is None:
+        found = repeated(rows.column("prediction_id"))
+        if found is None:
             return
-        repeated = rows.take(pa.array(split[1]))
-        contents = content_hashes(repeated, repeated.column_names)
-        identifiers = repeated.column("prediction_id").to_pylist()
-        now: dict[str, list[bytes]] = {}
-        before: dict[str, list[bytes]] = {}
-        for name, content, sequence in zip(identifiers, contents, _sequences(repeated), strict=True):
-            now.setdefault(name, []).append(content)
-            if sequence <= self.predictions_after:
-                before.setdefault(name, []).append(content)
-        for sign, groups in ((1, now), (-1, before)):
-            self.conflicting += sign * sum(len(set(group)) - 1 for group in groups.values())
-            self.identical += sign * sum(len(group) - len(set(group)) for group in groups.values())
+        again = rows.take(pa.array(found[0]))
+        contents = content_codes(again, again.column_names)
+        before = _sequences(again) <= self.predictions_after
+        for sign, group in ((1, np.ones_like(before)), (-1, before)):
+            distinct = _distinct(found[1][group], contents[group], rows.num_rows)
+            self.conflicting += sign * int((distinct - (distinct > 0)).sum())
+            self.identical += sign * int(group.sum() - distinct.sum())
 
     def note_labels(self, rows: pa.Table) -> None:
         """Count what the labels of one version's matched rows in one pane say that was not known."""
         if not rows.num_rows:
             return
-        fresh = pc.greater(rows.column(SEQUENCE), self.matched_after)
-        new = set(rows.column("prediction_id").filter(fresh).to_pylist())
-        if not new:
+        fresh = _sequences(rows) > self.matched_after
+        if not fresh.any():
             return
-        split = split_repeats(rows)
-        if split is None:
-            self.matched |= new
-            return
-        repeated = rows.take(pa.array(split[1]))
-        now: dict[str, set[tuple[int, bytes]]] = {}
-        before: dict[str, set[tuple[int, bytes]]] = {}
-        labels = zip(event_times(repeated, "label_time").tolist(), content_hashes(repeated, ["label"]), strict=True)
-        identifiers = repeated.column("prediction_id").to_pylist()
-        for name, label, sequence in zip(identifiers, labels, _sequences(repeated), strict=True):
-            if name in new:
-                now.setdefault(name, set()).add(label)
-                if sequence <= self.matched_after:
-                    before.setdefault(name, set()).add(label)
-        self.matched |= new - set(before)
-        for name, known in now.items():
-            earlier = _changes(before.get(name, set()))
-            for target, count, old in zip((self.corrected, self.contradicted), _changes(known), earlier, strict=True):
-                if count > old:
-                    target[name] = max(count - old, target.get(name, 0))
+        found = repeated(rows.column("prediction_id"))
+        if found is not None:
+            self._note_repeated(rows.take(pa.array(found[0])), found[1], fresh[found[0]])
+            fresh[found[0]] = False
+        ids = one_array(rows.column("prediction_id"))
+        self.matched.add(ids if fresh.all() else ids.filter(pa.array(fresh)))
+
+    def _note_repeated(self, rows: pa.Table, codes: Integers, fresh: npt.NDArray[np.bool_]) -> None:
+        ids = one_array(rows.column("prediction_id"))
+        size = int(codes.max()) + 1
+        representative = np.zeros(size, dtype=np.int64)
+        representative[codes] = np.arange(codes.size)
+        is_new = np.bincount(codes[fresh], minlength=size) > 0
+        was_known = np.bincount(codes[~fresh], minlength=size) > 0
+        self.matched.add(ids.take(pa.array(representative[is_new & ~was_known])))
+        labels = content_codes(rows, ["label"])
+        times = np.unique(event_times(rows, "label_time"), return_inverse=True)[1]
+        earlier = _changes(codes[~fresh], labels[~fresh], times[~fresh], size)
+        for target, count, old in zip(
+            (self.corrected, self.contradicted), _changes(codes, labels, times, size), earlier, strict=True
+        ):
+            for code in np.flatnonzero(is_new & (count > old)).tolist():
+                name = ids[int(representative[code])].as_py()
+                target[name] = max(int(count[code] - old[code]), target.get(name, 0))
 
 
-def _changes(labels: set[tuple[int, bytes]]) -> tuple[int, int]:
-    """(values beside the first, labels that contradict another of the same time); both only grow with the set."""
-    values, times = {label for _, label in labels}, {time for time, _ in labels}
-    return max(len(values) - 1, 0), len(labels) - len(times)
+def _changes(codes: Integers, labels: Integers, times: Integers, size: int) -> tuple[Integers, Integers]:
+    """By code: values beside the first, labels that contradict another of the same time; both only grow with the rows.
+
+    Labels that say the same of the same time are one.
+    """
+    both = labels * (times.max(initial=0) + 1) + times
+    values = _distinct(codes, labels, size)
+    contradictions = _distinct(codes, np.unique(both, return_inverse=True)[1], size) - _distinct(codes, times, size)
+    return np.maximum(values - 1, 0), contradictions
 
 
-def _sequences(rows: pa.Table) -> list[int]:
-    return list(rows.column(SEQUENCE).to_pylist())
+def _distinct(codes: Integers, values: Integers, size: int) -> Integers:
+    """How many different values (≥ 0) each code has, int64 [size]."""
+    stride = values.max(initial=0) + 1
+    return np.bincount(np.unique(codes * stride + values) // stride, minlength=size)
+
+
+def _sequences(rows: pa.Table) -> Integers:
+    return np.asarray(rows.column(SEQUENCE).to_numpy(), dtype=np.int64)

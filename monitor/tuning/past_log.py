@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from monitor.engines.local import unique_outcomes, unique_predictions
+from monitor.engines.winners import unique_outcomes, unique_predictions
 from monitor.errors import OperatorError
 from monitor.log.tables import BOOKKEEPING, ModelLog, TableName
 from monitor.records import ModelSchema

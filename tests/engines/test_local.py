@@ -9,7 +9,8 @@ import pyarrow as pa
 import pytest
 
 from monitor.engines import local
-from monitor.engines.local import find, pane_ranges, read_panes, touched_panes, unique_outcomes, unique_predictions
+from monitor.engines.local import find, pane_ranges, read_panes, touched_panes
+from monitor.engines.winners import unique_outcomes, unique_predictions
 from monitor.log.tables import SEQUENCE, LogFile, ModelLog
 from tests.records_samples import EPOCH, labels, predictions
 
