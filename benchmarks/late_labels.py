@@ -20,7 +20,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from monitor.log.tables import ModelLog
 from monitor.records import TIMESTAMP, ModelSchema, label_schema, prediction_schema
@@ -137,10 +136,16 @@ def compute(folder: Path) -> str:
     log = ModelLog(str(folder / "log"), MODEL.model)
     started, before = time.perf_counter(), time.process_time()
     merged = empty_outcome(reference)
-    for rows in join_labels(
-        log, output_columns(log), after=0, until=10**9, predictions_until=10**9, horizon=14 * 86_400_000_000
+    for part in join_labels(
+        log,
+        output_columns(log),
+        after=0,
+        until=10**9,
+        predictions_until=10**9,
+        horizon=14 * 86_400_000_000,
+        part_rows=100_000,
     ):
-        merged = merged.merge(profile_outcomes(reference, unique_outcomes(rows.filter(pc.is_valid(rows["version"])))))
+        merged = merged.merge(profile_outcomes(reference, unique_outcomes(part.rows)))
     values = outcome_statistics(reference, merged)
     taken, worked = time.perf_counter() - started, time.process_time() - before
     return f"{taken:7.2f} s ({worked:5.2f} s of processor time)  {len(values)} statistics  {merged.rows:,} labelled"

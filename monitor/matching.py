@@ -82,15 +82,13 @@ def _match_many(
     horizon = round(settings.horizon_seconds * MICROSECONDS)
     resolved: set[str] = set()
     waiting: set[str] = set()
-    for rows in join_labels(
+    for part in join_labels(
         log, output_columns(log), after=after, until=until, predictions_until=predictions_until, horizon=horizon
     ):
-        found = pc.is_valid(rows.column("version"))
-        waiting |= set(rows.column("prediction_id").filter(pc.invert(found)).to_pylist())
-        joined = rows.filter(found)
-        if joined.num_rows:
-            resolved |= _among(pending, joined.column("prediction_id"))
-            log.append("matched", joined, {})
+        waiting |= set(part.missing.to_pylist())
+        if part.rows.num_rows:
+            resolved |= _among(pending, part.rows.column("prediction_id"))
+            log.append("matched", part.rows, {})
     count = sum(batch.num_rows for batch in log.scan("labels", ["label_time"], after=after, until=until))
     return Matching(count, frozenset(resolved), frozenset(waiting))
 

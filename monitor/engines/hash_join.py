@@ -1,112 +1,286 @@
-"""Joins many labels with the predictions of the log in one pass, by DuckDB over the files of both.
+"""Joins many labels with the predictions of the log in two passes over the predictions' files, in bounded memory.
 
-What lives here: the query, which files it reads, its bounds on memory. What must not: what becomes of the rows, few
-labels (for those `local.find` reads less).
+What lives here: which files and rows belong to which labels, and reading them. What must not: what becomes of the rows,
+few labels (for those `local.find` reads less).
+
+The first pass reads ids only and finds pairs of rows: hashes propose them, the texts decide. The second reads the
+columns of the predictions that were found, once, in the order of the log. Labels' ids are in memory `_IDS_AT_ONCE` at a
+time, what else is kept of labels (a dozen bytes each) `_LABELS_AT_ONCE` at a time.
 """
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
 
-import duckdb
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from monitor.log.tables import SEQUENCE, LogFile, ModelLog
-from monitor.records import TIMESTAMP
+from monitor.engines.identifiers import Integers, hashes, one_array, ranked
+from monitor.engines.local import event_times, open_file, read_group
+from monitor.log.tables import SEQUENCE, LogFile, ModelLog, TableName
 
-# Rows handed on at a time; DuckDB goes to disk beyond its own bound.
+Item = TypeVar("Item")
+
+# Rows handed on at a time.
 PART_ROWS = 500_000
-_MEMORY = "384MB"
+# Labels whose ids are looked for together: about 100 MB of ids and their hashes.
+_IDS_AT_ONCE = 2_000_000
+# Labels whose predictions are read together.
+_LABELS_AT_ONCE = 16_000_000
 _LABEL_COLUMNS = ("label", "label_time", "source")
-_TIMES = ("event_time", "label_time")
+# Text of few different values is read and handed on by number.
+_FEW = frozenset({"version", "prediction", "label", "source"})
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Some labels with their predictions, and the ids of labels that found none."""
+
+    rows: pa.Table
+    missing: pa.Array
+
+
+@dataclass(frozen=True, eq=False)
+class _Pairs:
+    """Rows of one file of predictions and the labels they have, in order of the former."""
+
+    file: LogFile
+    rows: Integers
+    labels: Integers
 
 
 def join_labels(
-    log: ModelLog, columns: Sequence[str], *, after: int, until: int, predictions_until: int, horizon: int
-) -> Iterator[pa.Table]:
+    log: ModelLog,
+    columns: Sequence[str],
+    *,
+    after: int,
+    until: int,
+    predictions_until: int,
+    horizon: int,
+    part_rows: int | None = None,
+) -> Iterator[Joined]:
     """Labels of the ingest sequences (after, until], each with every prediction it belongs to, in parts.
 
-    `columns` of the prediction, `prediction_id` and `version` among them, then `label`, `label_time`, `source`, in
-    order of event time: what is written of it can be read pane by pane. A label without a prediction (up to
-    `predictions_until`, no more than `horizon` µs after it) comes once with nulls.
+    `columns` of the prediction, `prediction_id` among them, then `label`, `label_time`, `source`. Files are read from
+    the oldest event time on and every part is in order of event time: what is written of it can be read pane by pane.
+    A label misses its prediction if none of its id has come up to `predictions_until`, or only more than `horizon` µs
+    after all labels of that id.
     """
-    known = log.schema("predictions")
-    labels = [file for file in log.files("labels", after=after) if _within(file, until)]
-    if known is None or not labels:
-        return
-    types = {item.name: item.type for item in known}
-    truth = log.schema("labels")
-    assert truth is not None
-    with tempfile.TemporaryDirectory(prefix="trueup-join-") as spill, duckdb.connect() as connection:
-        connection.execute(f"SET memory_limit = '{_MEMORY}'")
-        connection.execute(f"SET temp_directory = '{spill}'")
-        connection.execute("SET preserve_insertion_order = false")
-        predictions = _prediction_files(log, connection, labels, after, until, predictions_until)
-        read = "read_parquet(?, union_by_name = true, hive_partitioning = false)"
-        query = f"""
-            SELECT {_selected("p", columns, key="l")}, {_selected("l", _LABEL_COLUMNS)}
-            FROM (SELECT * FROM {read} WHERE {SEQUENCE} > ? AND {SEQUENCE} <= ?) AS l
-            LEFT JOIN (SELECT * FROM {read} WHERE {SEQUENCE} <= ?) AS p
-            ON l.prediction_id = p.prediction_id AND epoch_us(p.event_time) - ? <= epoch_us(l.label_time)
-            ORDER BY p.event_time"""
-        given = [[file.uri for file in labels], after, until, predictions, predictions_until, horizon]
-        schema = pa.schema(
-            [
-                *(pa.field(name, pa.string() if name == "prediction_id" else types[name]) for name in columns),
-                *(pa.field(name, truth.field(name).type) for name in _LABEL_COLUMNS),
-            ]
-        )
-        found = connection.sql(query, params=given)
-        assert found is not None
-        for batch in found.to_arrow_reader(PART_ROWS):
-            yield _typed(batch, schema)
+    for files in _stretches(log.files("labels", after=after), _LABELS_AT_ONCE):
+        search = _Search(log, (after, until), predictions_until, horizon)
+        for some in _stretches(files, _IDS_AT_ONCE):
+            search.look_for(some)
+        yield Joined(search.nothing(columns), search.missing())
+        # The next part is read while the one before is used.
+        for rows in _ahead(search.parts(columns, part_rows or PART_ROWS)):
+            yield Joined(rows, pa.array([], pa.string()))
 
 
-def _prediction_files(
-    log: ModelLog, connection: duckdb.DuckDBPyConnection, labels: list[LogFile], after: int, until: int, newest: int
-) -> list[str]:
-    """Files whose ids, and event times where every label brings its prediction's, can be among the labels'."""
-    bounds = connection.execute(
-        f"""SELECT min(epoch_us(event_time)), max(epoch_us(event_time)), count(*) - count(event_time)
-        FROM read_parquet(?, hive_partitioning = false) WHERE {SEQUENCE} > ? AND {SEQUENCE} <= ?""",
-        [[file.uri for file in labels], after, until],
-    ).fetchall()
-    start, end, without_time = bounds[0]
-    ids = [file.identifiers for file in labels if file.identifiers is not None]
-    low, high = min((low for low, _ in ids), default=""), max((high for _, high in ids), default="")
-    files = log.files("predictions", **({} if without_time or start is None else {"start": start, "end": end + 1}))
-    inside = [
-        file
-        for file in files
-        if _within(file, newest)
-        and (
-            len(ids) < len(labels)
-            or file.identifiers is None
-            or (file.identifiers[0] <= high and file.identifiers[1] >= low)
-        )
+class _Search:
+    """Labels and the predictions they were found to belong to, file by file."""
+
+    def __init__(self, log: ModelLog, sequences: tuple[int, int], predictions_until: int, horizon: int) -> None:
+        self._log, self._sequences = log, sequences
+        self._until, self._horizon = predictions_until, horizon
+        self._predictions, self._labels = _schema(log, "predictions"), _schema(log, "labels")
+        self._truth: list[pa.Table] = []
+        self._found: dict[str, list[_Pairs]] = {}
+        self._missing: list[pa.Array] = []
+        self._count = 0
+
+    def look_for(self, files: Sequence[LogFile]) -> None:
+        """Find the predictions of the labels in these files."""
+        names = ["prediction_id", *_LABEL_COLUMNS, "event_time", SEQUENCE]
+        after, until = self._sequences
+        parts = [rows for file in files for rows in _groups(file, names, self._labels)]
+        new = pa.concat_tables(parts)
+        is_new = pc.and_(pc.greater(new.column(SEQUENCE), after), pc.less_equal(new.column(SEQUENCE), until))
+        labels = new if pc.all(is_new).as_py() else new.filter(is_new)
+        if not labels.num_rows:
+            return
+        ids = _Ids(one_array(labels.column("prediction_id")))
+        times = event_times(labels, "label_time")
+        found = np.zeros(labels.num_rows, dtype=bool)
+        for file in self._candidates(labels, ids.ends):
+            for pairs in self._pairs(file, ids, times):
+                found[pairs.labels] = True
+                moved = _Pairs(file, pairs.rows, pairs.labels + self._count)
+                self._found.setdefault(file.uri, []).append(moved)
+        self._note_missing(ids.column, found)
+        self._count += labels.num_rows
+        self._truth.append(labels.select(_LABEL_COLUMNS))
+
+    def missing(self) -> pa.Array:
+        """Ids of labels that have no prediction."""
+        return pa.concat_arrays([pa.array([], pa.string()), *self._missing])
+
+    def nothing(self, columns: Sequence[str]) -> pa.Table:
+        """A part without rows."""
+        fields = [*(self._predictions.field(name) for name in columns), *map(self._labels.field, _LABEL_COLUMNS)]
+        return pa.schema(fields).empty_table()
+
+    def parts(self, columns: Sequence[str], part_rows: int) -> Iterator[pa.Table]:
+        """The pairs with the columns of both, `part_rows` or a little more at a time."""
+        if not self._found:
+            return
+        truth = pa.concat_tables(self._truth).unify_dictionaries().combine_chunks()
+        waiting: list[pa.Table] = []
+        rows = 0
+        for pairs in sorted(self._found.values(), key=lambda found: found[0].file.time or (0, 0)):
+            for part in self._read(pairs, columns, truth):
+                waiting.append(part)
+                rows += part.num_rows
+                if rows >= part_rows:
+                    yield _ordered(waiting)
+                    waiting, rows = [], 0
+        if waiting:
+            yield _ordered(waiting)
+
+    def _candidates(self, labels: pa.Table, ends: tuple[str, str]) -> list[LogFile]:
+        """Files whose ids, and event times where every label brings its prediction's, can be among the labels'."""
+        events = labels.column("event_time")
+        limits = pc.min_max(events.cast(pa.int64())).as_py() if not events.null_count else {}
+        start, end = limits.get("min"), limits.get("max")
+        return [
+            file
+            for file in self._log.files("predictions", start=start, end=None if end is None else end + 1)
+            if (file.sequence is None or file.sequence[0] <= self._until)
+            and (file.identifiers is None or (file.identifiers[0] <= ends[1] and file.identifiers[1] >= ends[0]))
+        ]
+
+    def _pairs(self, file: LogFile, ids: _Ids, times: Integers) -> Iterator[_Pairs]:
+        is_old = file.sequence is not None and file.sequence[1] <= self._until
+        names = ["prediction_id", "event_time", *([] if is_old else [SEQUENCE])]
+        start = 0
+        for predictions in _groups(file, names, self._predictions):
+            rows, labels = ids.pairs(one_array(predictions.column("prediction_id")))
+            # What was known a horizon before is another thing's.
+            kept = event_times(predictions)[rows] - self._horizon <= times[labels]
+            if not is_old:
+                kept &= np.asarray(predictions.column(SEQUENCE).to_numpy())[rows] <= self._until
+            rows, labels = (rows, labels) if kept.all() else (rows[kept], labels[kept])
+            if rows.size:
+                order = np.argsort(rows, kind="stable")
+                yield _Pairs(file, rows[order] + start, labels[order])
+            start += predictions.num_rows
+
+    def _note_missing(self, ids: pa.Array, found: npt.NDArray[np.bool_]) -> None:
+        if found.all():
+            return
+        missing = ids.filter(pa.array(~found)).unique()
+        # An id of which another label was found has its prediction.
+        others = ids.filter(pa.array(found))
+        has_one = pc.is_in(missing, value_set=others.filter(pc.is_in(others, value_set=missing)).unique())
+        self._missing.append(missing.filter(pc.invert(has_one)))
+
+    def _read(self, pairs: list[_Pairs], columns: Sequence[str], truth: pa.Table) -> Iterator[pa.Table]:
+        rows, labels = pairs[0].rows, pairs[0].labels
+        if len(pairs) > 1:
+            rows, labels = (np.concatenate([getattr(pair, name) for pair in pairs]) for name in ("rows", "labels"))
+            order = np.argsort(rows, kind="stable")
+            rows, labels = rows[order], labels[order]
+        file = pairs[0].file
+        parquet = open_file(file, self._predictions)
+        start = 0
+        for group in range(parquet.num_row_groups):
+            end = start + parquet.metadata.row_group(group).num_rows
+            low, high = np.searchsorted(rows, (start, end)).tolist()
+            if low < high:
+                found = read_group(parquet, group, columns, self._predictions)
+                part = found.take(pa.array(rows[low:high] - start))
+                known = truth.take(pa.array(labels[low:high]))
+                for name in _LABEL_COLUMNS:
+                    part = part.append_column(name, known.column(name))
+                yield part
+            start = end
+
+
+class _Ids:
+    """Ids in the order of their hashes."""
+
+    def __init__(self, column: pa.Array) -> None:
+        self.column = column
+        keys, self._rows = ranked(hashes(column))
+        self._begins = np.flatnonzero(np.append(True, keys[1:] != keys[:-1]))
+        self._counts = np.diff(np.append(self._begins, keys.size))
+        self._keys = keys[self._begins]
+        # Below the highest bit of the number of rows nothing is left of a hash.
+        self._shift = np.uint64(max(keys.size - 1, 1).bit_length())
+
+    @property
+    def ends(self) -> tuple[str, str]:
+        """The least and the greatest."""
+        found = pc.min_max(self.column).as_py()
+        return found["min"], found["max"]
+
+    def pairs(self, others: pa.Array) -> tuple[Integers, Integers]:
+        """(row among the others, row among these) of all that are the same."""
+        hashed = hashes(others)
+        hashed >>= self._shift
+        hashed <<= self._shift
+        keys, rows = _sorted(hashed)
+        places = np.minimum(np.searchsorted(self._keys, keys), self._keys.size - 1)
+        hit = self._keys[places] == keys
+        rows, places = rows[hit], places[hit]
+        counts = self._counts[places]
+        theirs, begins = np.repeat(rows, counts), np.repeat(self._begins[places], counts)
+        steps = np.arange(theirs.size) - np.repeat(np.cumsum(counts) - counts, counts)
+        mine = self._rows[begins + steps]
+        same = pc.equal(others.take(pa.array(theirs)), self.column.take(pa.array(mine)))
+        if pc.all(same).as_py():
+            return theirs, mine
+        kept = np.asarray(same.to_numpy(zero_copy_only=False))
+        return theirs[kept], mine[kept]
+
+
+def _sorted(hashed: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.uint64], Integers]:
+    order = np.argsort(hashed)
+    return hashed[order], order
+
+
+def _stretches(files: Sequence[LogFile], limit: int) -> Iterator[list[LogFile]]:
+    """Whole files of about as many rows together."""
+    some: list[LogFile] = []
+    for file in files:
+        some.append(file)
+        if sum(item.rows for item in some) >= limit:
+            yield some
+            some = []
+    if some:
+        yield some
+
+
+def _schema(log: ModelLog, table: TableName) -> pa.Schema:
+    known = log.schema(table)
+    assert known is not None
+    numbered = pa.dictionary(pa.int32(), pa.string())
+    fields = [
+        item.with_type(numbered) if item.name in _FEW and pa.types.is_string(item.type) else item for item in known
     ]
-    # A query needs a file, even one in which nothing will be found.
-    return [file.uri for file in inside or log.files("predictions")[:1]]
+    return pa.schema([*fields, pa.field(SEQUENCE, pa.int64())])
 
 
-def _within(file: LogFile, until: int) -> bool:
-    return file.sequence is None or file.sequence[0] <= until
+def _groups(file: LogFile, names: Sequence[str], known: pa.Schema) -> Iterator[pa.Table]:
+    parquet = open_file(file, known)
+    for group in range(parquet.num_row_groups):
+        yield read_group(parquet, group, names, known)
 
 
-def _selected(table: str, columns: Sequence[str], key: str | None = None) -> str:
-    def expression(name: str) -> str:
-        quoted = '"' + name.replace('"', '""') + '"'
-        source = key if key is not None and name == "prediction_id" else table
-        # Numbers, since a time would come back in the zone of the session.
-        return f"epoch_us({source}.{quoted}) AS {quoted}" if name in _TIMES else f"{source}.{quoted}"
-
-    return ", ".join(expression(name) for name in columns)
+def _ordered(parts: list[pa.Table]) -> pa.Table:
+    rows = pa.concat_tables(parts).unify_dictionaries()
+    times = event_times(rows)
+    return rows if (times[:-1] <= times[1:]).all() else rows.take(pa.array(np.argsort(times, kind="stable")))
 
 
-def _typed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.Table:
-    arrays = [
-        column.cast(pa.int64()).cast(TIMESTAMP) if item.name in _TIMES else column.cast(item.type)
-        for item, column in zip(schema, batch.columns, strict=True)
-    ]
-    return pa.table(arrays, schema=schema)
+def _ahead(items: Iterator[Item]) -> Iterator[Item]:
+    """The same items, each made in a thread while the one before is used."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, items, None)
+        while (item := coming.result()) is not None:
+            coming = pool.submit(next, items, None)
+            yield item

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 
 from monitor import matching
+from monitor.engines import hash_join, identifiers
 from monitor.label_join import LabelSettings
 from monitor.log.tables import ModelLog
 from monitor.matching import Matching, match_labels
@@ -131,3 +132,33 @@ def test_ids_of_any_characters_are_joined_after_a_rewrite(log: ModelLog, monkeyp
     add(log, labels(odd, ["cat"] * 4), "labels")
     found, rows = both(log, monkeypatch)
     assert (found.waiting, len(rows)) == (frozenset(), 4)
+
+
+@pytest.mark.parametrize("change", ["small parts", "colliding hashes"])
+def test_parts_and_collisions_do_not_matter(log: ModelLog, monkeypatch: pytest.MonkeyPatch, change: str) -> None:
+    if change == "small parts":
+        # One file of labels at a time, and every row group of predictions for itself.
+        for name in ("_IDS_AT_ONCE", "_LABELS_AT_ONCE", "PART_ROWS"):
+            monkeypatch.setattr(hash_join, name, 1)
+    else:
+        honest = identifiers.hashes
+        monkeypatch.setattr(hash_join, "hashes", lambda ids: honest(ids) % np.uint64(3) << np.uint64(50))
+    random = np.random.default_rng(5)
+    ids = [f"id-{place}" for place in range(60)]
+    for version in ("1", "2"):
+        for start in (0, 20, 40):
+            add(log, predictions(ids[start : start + 30], version=version, step=HOUR // 60))
+    for _ in range(3):
+        chosen = [*random.choice(ids, 25).tolist(), "nobody"]
+        add(log, labels(chosen, random.choice(CLASSES, 26).tolist(), time=EPOCH + HOUR), "labels")
+    found, rows = both(log, monkeypatch)
+    assert (found.labels, found.waiting) == (78, frozenset({"nobody"}))
+    assert {dict(row)["version"] for row in rows} == {"1", "2"}
+
+
+def test_who_has_a_prediction_by_another_label_does_not_wait(log: ModelLog, monkeypatch: pytest.MonkeyPatch) -> None:
+    add(log, predictions(["a"], events=[EPOCH + 25 * HOUR]))
+    add(log, labels(["a"], ["cat"], time=EPOCH), "labels")
+    add(log, labels(["a"], ["dog"], time=EPOCH + 26 * HOUR), "labels")
+    found, rows = both(log, monkeypatch)
+    assert (found.waiting, len(rows)) == (frozenset(), 1)
