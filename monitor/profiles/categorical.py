@@ -159,8 +159,31 @@ def _whole_numbers(values: pa.Array) -> pa.Array:
     return pa.array(np.where(whole, floats, 0).astype(np.int64), mask=~whole)
 
 
+def category_places(values: pa.Array | pa.ChunkedArray, categories: tuple[str, ...]) -> Integers:
+    """Place of every row among the categories, int64 [n]: their number for any other value, one more for a null."""
+    other, null = len(categories), len(categories) + 1
+    known = pa.array(categories, pa.string())
+    parts = [np.empty(0, np.int64)]
+    for chunk in values.chunks if isinstance(values, pa.ChunkedArray) else [values]:
+        encoded = _encoded(chunk) if chunk.null_count < len(chunk) else None
+        if encoded is None:
+            valid = np.asarray(chunk.is_valid().to_numpy(zero_copy_only=False), dtype=bool)
+            parts.append(np.where(valid, other, null).astype(np.int64))
+            continue
+        entries = pc.index_in(encoded.dictionary, value_set=known).fill_null(other).to_numpy(zero_copy_only=False)
+        lookup = np.append(np.asarray(entries, dtype=np.int64), null)
+        parts.append(lookup[encoded.indices.fill_null(lookup.size - 1).to_numpy(zero_copy_only=False)])
+    return np.concatenate(parts)
+
+
 def reference_categories(values: pa.Array | pa.ChunkedArray) -> tuple[str, ...]:
     """Categories that get a count of their own: the most frequent, ties by name, in the order of their names."""
+    order = sorted(category_counts(values).items(), key=lambda item: (-item[1], item[0]))
+    return tuple(sorted(name for name, _ in order[:MAXIMUM_CATEGORIES]))
+
+
+def category_counts(values: pa.Array | pa.ChunkedArray) -> dict[str, int]:
+    """How many rows have each value; nulls, and values of a type without text, are none."""
     counted: dict[str, int] = {}
     for chunk in values.chunks if isinstance(values, pa.ChunkedArray) else [values]:
         encoded = _encoded(chunk) if len(chunk) > chunk.null_count else None
@@ -168,9 +191,9 @@ def reference_categories(values: pa.Array | pa.ChunkedArray) -> tuple[str, ...]:
             continue
         entries = np.bincount(encoded.indices.drop_null().to_numpy(), minlength=len(encoded.dictionary))
         for name, count in zip(encoded.dictionary.to_pylist(), entries.tolist(), strict=True):
-            counted[name] = counted.get(name, 0) + count
-    order = sorted((item for item in counted.items() if item[1]), key=lambda item: (-item[1], item[0]))
-    return tuple(sorted(name for name, _ in order[:MAXIMUM_CATEGORIES]))
+            if count:
+                counted[name] = counted.get(name, 0) + count
+    return counted
 
 
 def _bounded(names: dict[str, int]) -> tuple[dict[str, int], int]:

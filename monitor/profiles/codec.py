@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,21 @@ import numpy as np
 import orjson
 
 from monitor.errors import OperatorError
-from monitor.profiles import embedding_codec, outcome_codec
+from monitor.profiles import embedding_codec, outcome_codec, segment_codec
 from monitor.profiles.categorical import CategoricalProfile
 from monitor.profiles.columns import ColumnProfile, ColumnSpec
 from monitor.profiles.lattice import Standardisation
 from monitor.profiles.losses import LossLimits
 from monitor.profiles.model_profile import Profile, Reference
 from monitor.profiles.numeric import NumericProfile
-from monitor.profiles.outcome import DELAYS, ClassificationSums, ErrorCells, OutcomeProfile, RegressionSums
+from monitor.profiles.outcome import (
+    DELAYS,
+    REGRESSION_TERMS,
+    ClassificationSums,
+    ErrorCells,
+    OutcomeProfile,
+    RegressionSums,
+)
 from monitor.profiles.outcome_builder import Estimators
 from monitor.records import ModelSchema
 
@@ -72,6 +79,7 @@ def encode_reference(reference: Reference) -> bytes:
             "estimators": _estimators_content(reference.estimators),
             "sampled_rows": reference.sampled_rows,
             "embedding": embedding_codec.reference_content(reference.embedding),
+            **segment_codec.specs_content(reference.segments),
         }
     )
 
@@ -93,6 +101,7 @@ def decode_reference(data: bytes) -> Reference:
         estimators=estimators,
         sampled_rows=content["sampled_rows"],
         embedding=embedding_codec.reference(content.get("embedding")),
+        segments=segment_codec.specs(content),
     )
     outcome = None if content["outcome"] is None else _outcome(content["outcome"], draft)
     # Files written before there were alarms on losses hold none (nor those before embeddings one of these).
@@ -200,7 +209,6 @@ def _check_reference(content: dict[str, Any], reference: Reference) -> None:
 
 
 _NUMERIC_COUNTS = ("null", "nan", "positive_infinity", "negative_infinity")
-_ERROR_SUMS = tuple(item.name for item in fields(RegressionSums) if item.name != "residuals")
 _NUMERIC_SUMS = ("total", "absolute", "squares", "minimum", "maximum")
 
 
@@ -222,6 +230,7 @@ def _profile_content(profile: Profile) -> dict[str, Any]:
         "columns": {name: _column_content(column) for name, column in profile.columns.items()},
         "estimated": outcome_codec.estimated_content(profile.estimated),
         "embedding": embedding_codec.profile_content(profile.embedding),
+        **segment_codec.inputs_content(profile.segments),
     }
 
 
@@ -251,7 +260,8 @@ def _profile(content: dict[str, Any], reference: Reference) -> Profile:
             )
     estimated = outcome_codec.estimated_sums(content["estimated"])
     embedding = embedding_codec.profile(content.get("embedding"), reference.embedding)
-    return Profile(content["reference"], content["rows"], columns, estimated, embedding)
+    segments = segment_codec.inputs(content, reference.segments)
+    return Profile(content["reference"], content["rows"], columns, estimated, embedding, segments)
 
 
 def _outcome_content(outcome: OutcomeProfile) -> dict[str, Any]:
@@ -259,7 +269,7 @@ def _outcome_content(outcome: OutcomeProfile) -> dict[str, Any]:
     if isinstance(sums, ClassificationSums):
         content = outcome_codec.classification_content(sums)
     else:
-        floats = np.array([getattr(sums, name) for name in _ERROR_SUMS])
+        floats = np.array([getattr(sums, name) for name in REGRESSION_TERMS])
         content = {"floats": floats, "residuals": _column_content(sums.residuals)}
     return {
         "reference": outcome.reference,
@@ -268,6 +278,7 @@ def _outcome_content(outcome: OutcomeProfile) -> dict[str, Any]:
         "sums": content,
         "delays": _column_content(outcome.delays),
         "reconciled": outcome_codec.reconciled_content(outcome.reconciled),
+        **segment_codec.outcomes_content(outcome.segments),
     }
 
 
@@ -278,11 +289,14 @@ def _outcome(content: dict[str, Any], reference: Reference) -> OutcomeProfile:
         sums = outcome_codec.classification_sums(stored)
     else:
         residuals = _numeric(stored["residuals"], reference.estimators.errors.residuals)
-        numbers = dict(zip(_ERROR_SUMS, stored["floats"].tolist(), strict=True))
+        numbers = dict(zip(REGRESSION_TERMS, stored["floats"].tolist(), strict=True))
         sums = RegressionSums(residuals=residuals, **numbers)
     delays = _numeric(content["delays"], DELAYS)
     reconciled = outcome_codec.reconciled_sums(content["reconciled"])
-    return OutcomeProfile(content["reference"], content["rows"], content["unusable"], sums, delays, reconciled)
+    segments = segment_codec.outcomes(content, reference.segments)
+    return OutcomeProfile(
+        content["reference"], content["rows"], content["unusable"], sums, delays, reconciled, segments
+    )
 
 
 def _estimators_content(estimators: Estimators) -> dict[str, Any]:

@@ -130,22 +130,42 @@ def uncertainty(schema: ModelSchema, batch: Batch) -> Mapping[str, tuple[Floats,
 
     Empty where the batch lacks a probability column or the model has none.
     """
+    found = _uncertainty(schema, batch)
+    if found is None:
+        return {}
+    entropy, confidence, complete = found
+    missing = batch.num_rows - int(complete.sum())
+    return {"entropy": (entropy, missing), "confidence": (confidence, missing)}
+
+
+def row_uncertainty(schema: ModelSchema, batch: Batch) -> Mapping[str, Floats] | None:
+    """As `uncertainty`, of every row: NaN where its probabilities are not complete."""
+    found = _uncertainty(schema, batch)
+    if found is None:
+        return None
+    every = {}
+    for name, values in (("entropy", found[0]), ("confidence", found[1])):
+        every[name] = np.full(batch.num_rows, np.nan)
+        every[name][found[2]] = values
+    return every
+
+
+def _uncertainty(schema: ModelSchema, batch: Batch) -> tuple[Floats, Floats, npt.NDArray[np.bool_]] | None:
+    """Entropy and top confidence of complete rows, and which rows these are."""
     names = schema.probability_columns
     if not names or any(name not in batch.schema.names for name in names):
-        return {}
+        return None
     rows = np.empty((len(names), batch.num_rows))
     for position, name in enumerate(names):
         rows[position] = as_floats(batch.column(name))
-    total = rows.sum(axis=0)
-    complete = np.isfinite(total)
+    complete = np.isfinite(rows.sum(axis=0))
     if not complete.all():
         rows = rows[:, complete]
     entropy, confidence = np.zeros(rows.shape[1]), np.zeros(rows.shape[1])
     for p in rows:
         entropy -= p * np.log(np.maximum(p, 1e-300))
         np.maximum(confidence, p, out=confidence)
-    missing = batch.num_rows - rows.shape[1]
-    return {"entropy": (entropy, missing), "confidence": (confidence, missing)}
+    return entropy, confidence, complete
 
 
 def as_floats(column: pa.Array | pa.ChunkedArray) -> Floats:

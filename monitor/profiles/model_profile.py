@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -32,6 +33,10 @@ from monitor.profiles.outcome_builder import (
     fit_estimators,
     regression_outcomes,
 )
+from monitor.profiles.segment_cells import SegmentCells
+from monitor.profiles.segment_outcomes import segment_outcomes
+from monitor.profiles.segments import SegmentInputs, SegmentSpec, profile_segments, specify_segments
+from monitor.profiles.sums import merged_by_name
 from monitor.records import ModelSchema
 
 
@@ -40,7 +45,7 @@ class Profile:
     """Mergeable summary of predictions: `rows`, and a profile per column present (by log column name).
 
     `estimated` holds what the reference's estimator expects of them, None where it has none; `embedding` is of the
-    embeddings, None where there are none.
+    embeddings, None where there are none. `segments`: the same predictions by the values of each segment.
     """
 
     reference: str
@@ -48,6 +53,7 @@ class Profile:
     columns: Mapping[str, ColumnProfile]
     estimated: EstimatedClasses | EstimatedLosses | None = None
     embedding: EmbeddingProfile | None = None
+    segments: Mapping[str, SegmentInputs] = field(default_factory=dict)
 
     @classmethod
     def empty(cls, reference: Reference) -> Profile:
@@ -68,7 +74,8 @@ class Profile:
         estimated = its if own is None else own if its is None else own.merge(its)  # type: ignore[arg-type]
         ours, theirs = self.embedding, other.embedding
         embedding = theirs if ours is None else ours if theirs is None else ours.merge(theirs)
-        return Profile(self.reference, self.rows + other.rows, columns, estimated, embedding)
+        segments = merged_by_name(self.segments, other.segments)
+        return Profile(self.reference, self.rows + other.rows, columns, estimated, embedding, segments)
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +86,7 @@ class Reference:
     quantiles of its own loss; None without labels (or in a file that is older than they are). `estimators` fix the
     cells of residuals and estimate performance without labels. `sampled_rows`: how many of its rows fixed cells and
     scales, None where all did. `embedding`: None where too few rows had one; its profile is of those of its rows that
-    did not choose its space.
+    did not choose its space. `segments`: by which segments its rows, and those held against it, are told apart.
     """
 
     schema: ModelSchema
@@ -91,13 +98,19 @@ class Reference:
     estimators: Estimators = field(default_factory=Estimators)
     sampled_rows: int | None = None
     embedding: EmbeddingReference | None = None
+    segments: tuple[SegmentSpec, ...] = ()
+
+    @cached_property
+    def segment_cells(self) -> SegmentCells:
+        """The cells that are counted per segment."""
+        return SegmentCells(self.schema, self.columns)
 
 
 def build_reference(schema: ModelSchema, table: pa.Table) -> Reference:
     """Reference of held-out rows: the columns of a prediction batch and, where known, `label`.
 
-    Every numeric column gets its standardisation, every categorical one its categories from this table. Raises
-    RecordError for an empty table.
+    Every numeric column gets its standardisation, every categorical one its categories, every segment (`s_<name>`) its
+    values from this table. Raises RecordError for an empty table.
     """
     draft = draft_reference(schema, table)
     labelled = table.filter(pc.is_valid(table.column("label"))) if "label" in table.column_names else None
@@ -126,7 +139,8 @@ def draft_reference(
     space, embedded = fit_embedding(table, schema.model) or (None, None)
     counted = Profile("", 0, {}, embedding=embedded)
     cells_from = table.num_rows if sampled else None
-    return Reference(schema, columns, counted, None, "", limits, estimators, cells_from, space)
+    segments = specify_segments(table)
+    return Reference(schema, columns, counted, None, "", limits, estimators, cells_from, space, segments)
 
 
 def complete_reference(draft: Reference, profile: Profile, outcome: OutcomeProfile | None) -> Reference:
@@ -136,6 +150,25 @@ def complete_reference(draft: Reference, profile: Profile, outcome: OutcomeProfi
     # The draft's rows that chose the space of the embedding must not be counted in it.
     profile = replace(profile, reference=identity, embedding=draft.profile.embedding)
     return replace(draft, identity=identity, profile=profile, outcome=named)
+
+
+def with_segments(reference: Reference, segments: tuple[SegmentSpec, ...]) -> Reference:
+    """The same reference with its rows told apart by these segments only.
+
+    It has counts of its own of those that it was built with. Its identity is another one, since profiles that are told
+    apart otherwise do not merge with its own.
+    """
+    if segments == reference.segments:
+        return reference
+    identity = hashlib.sha256(f"{reference.identity} {_segments_text(segments)}".encode()).hexdigest()
+    own = {spec.name for spec in segments if spec in reference.segments}
+    profile, outcome = reference.profile, reference.outcome
+    inputs = {name: found for name, found in profile.segments.items() if name in own}
+    profile = replace(profile, reference=identity, segments=inputs)
+    if outcome is not None:
+        outcomes = {name: found for name, found in outcome.segments.items() if name in own}
+        outcome = replace(outcome, reference=identity, segments=outcomes)
+    return replace(reference, identity=identity, profile=profile, outcome=outcome, segments=segments)
 
 
 def profile_inputs(reference: Reference, table: pa.Table) -> Profile:
@@ -166,7 +199,9 @@ class ProfileBuilder:
         if self._reference.identity:
             space = None if self._reference.embedding is None else self._reference.embedding.space
             embedding = profile_embedding(table, space)
-        self._rest = self._rest.merge(Profile(self._reference.identity, batch.num_rows, {}, estimated, embedding))
+        own = self._reference
+        segments = profile_segments(own.segments, own.segment_cells, own.estimators, batch) if own.segments else {}
+        self._rest = self._rest.merge(Profile(own.identity, batch.num_rows, {}, estimated, embedding, segments))
 
     def profile(self) -> Profile:
         """The profile of everything added so far."""
@@ -176,11 +211,12 @@ class ProfileBuilder:
 def profile_outcomes(reference: Reference, table: pa.Table) -> OutcomeProfile:
     """Outcome profile of joined rows: `prediction`, `p_<class>`, `label`, and `event_time`/`label_time` for delays."""
     schema, identity, rows = reference.schema, reference.identity, table.num_rows
+    segments = segment_outcomes(reference.segments, schema, reference.estimators, table)
     if schema.task == "classification":
         sums, reconciled, unusable = classification_outcomes(schema, reference.estimators, table)
-        return OutcomeProfile(identity, rows, unusable, sums, delays(table), reconciled)
+        return OutcomeProfile(identity, rows, unusable, sums, delays(table), reconciled, segments)
     errors, losses, unusable = regression_outcomes(reference.estimators, table)
-    return OutcomeProfile(identity, rows, unusable, errors, delays(table), losses)
+    return OutcomeProfile(identity, rows, unusable, errors, delays(table), losses, segments)
 
 
 def empty_outcome(reference: Reference) -> OutcomeProfile:
@@ -220,4 +256,14 @@ def _identity(draft: Reference, profile: Profile, outcome: OutcomeProfile | None
         digest.update(f"{outcome.rows} {outcome.unusable}".encode())
         if isinstance(outcome.sums, ClassificationSums):
             digest.update(np.ascontiguousarray(outcome.sums.classes, dtype="<i8").tobytes())
+    if draft.segments:
+        digest.update(_segments_text(draft.segments).encode())
+        for _, inputs in sorted(profile.segments.items()):
+            digest.update(b"".join(part.astype("<i8").tobytes() for part in (inputs.rows, inputs.cells, inputs.counts)))
+        for _, found in sorted(outcome.segments.items() if outcome else ()):
+            digest.update(b"".join(part.astype("<i8").tobytes() for part in (found.rows, found.cells, found.counts)))
     return digest.hexdigest()
+
+
+def _segments_text(segments: tuple[SegmentSpec, ...]) -> str:
+    return json.dumps([[spec.name, spec.values] for spec in segments], ensure_ascii=True)

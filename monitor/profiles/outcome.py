@@ -9,7 +9,9 @@ the sum of the absolute values of its terms; that sum is kept beside every sum w
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +26,10 @@ from monitor.profiles.lattice import Standardisation
 from monitor.profiles.numeric import NumericProfile
 from monitor.profiles.scores import PROBABILITY_FLOOR, Cells, ScoreCells
 from monitor.profiles.standardise import standardise
-from monitor.profiles.sums import added
+from monitor.profiles.sums import added, merged_by_name
+
+if TYPE_CHECKING:
+    from monitor.profiles.segment_outcomes import SegmentOutcomes
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -93,10 +98,7 @@ class ClassificationSums:
         if not complete.all():
             label, predicted, hit = label[complete], predicted[complete], hit[complete]
             probabilities, cells = probabilities[:, complete], cells[:, complete]
-        of_label = probabilities[label, np.arange(label.size)]
-        loss = -np.log(np.maximum(of_label, PROBABILITY_FLOOR))
-        # Σ_k (p_k − y_k)² = Σ p_k² − 2 p_label + 1, without building the one-hot matrix.
-        brier = np.einsum("kn,kn->n", probabilities, probabilities) - 2 * of_label + 1
+        loss, brier = row_scores(label, probabilities)
         return cls(
             counts.astype(np.int64),
             confusion,
@@ -187,6 +189,10 @@ class RegressionSums:
             )
 
 
+# Names of the float sums of a regression, in the order of the fields.
+REGRESSION_TERMS = tuple(item.name for item in fields(RegressionSums) if item.name != "residuals")
+
+
 @dataclass(frozen=True, eq=False)
 class OutcomeProfile:
     """Mergeable summary of labelled predictions against one reference.
@@ -194,6 +200,7 @@ class OutcomeProfile:
     `rows` counts labelled predictions; `unusable` those whose output or label could not be scored (null, or a class
     that the reference does not know). `delays` profiles label_time − event_time in seconds. `reconciled` holds what the
     reference's estimator said of the very same rows, None where the reference has none or its columns are not there.
+    `segments`: the same rows by the values of each segment.
     """
 
     reference: str
@@ -202,6 +209,7 @@ class OutcomeProfile:
     sums: ClassificationSums | RegressionSums
     delays: NumericProfile
     reconciled: ReconciledClasses | ReconciledLosses | None = None
+    segments: Mapping[str, SegmentOutcomes] = field(default_factory=dict)
 
     def merge(self, other: OutcomeProfile) -> OutcomeProfile:
         """Outcomes of both; refuses (DefectError) a partner of another reference."""
@@ -217,6 +225,7 @@ class OutcomeProfile:
             added(self.sums, other.sums),
             self.delays.merge(other.delays),
             its if mine is None else mine if its is None else mine.merge(its),  # type: ignore[arg-type]
+            merged_by_name(self.segments, other.segments),
         )
 
     @property
@@ -225,9 +234,32 @@ class OutcomeProfile:
         return self.rows - self.unusable
 
 
-def _calibration(confidence: Floats, hit: npt.NDArray[np.bool_]) -> Floats:
+def row_scores(label: Integers, probabilities: Floats) -> tuple[Floats, Floats]:
+    """Log loss (nats) and Brier score (0–2) of every row [n], from complete probabilities [K, n]."""
+    of_label = probabilities[label, np.arange(label.size)]
+    loss = -np.log(np.maximum(of_label, PROBABILITY_FLOOR))
+    # Σ_k (p_k − y_k)² = Σ p_k² − 2 p_label + 1, without building the one-hot matrix.
+    return loss, np.einsum("kn,kn->n", probabilities, probabilities) - 2 * of_label + 1
+
+
+def error_terms(label: Floats, predicted: Floats, cells: ErrorCells) -> tuple[Floats, ...]:
+    """What each row [n] adds to the sums of `RegressionSums`, in their order."""
+    error, distance = predicted - label, label - cells.label_centre
+    e2, d2 = error * error, distance * distance
+    of_error, of_label = (error, e2, np.abs(error), e2 * e2), (distance, np.abs(distance), d2, d2 * distance, d2 * d2)
+    return (*of_error, *of_label, e2 * distance, e2 * d2)
+
+
+def calibration_terms(
+    confidence: Floats, hit: npt.NDArray[np.bool_]
+) -> tuple[Integers, tuple[npt.NDArray[Any] | None, ...]]:
+    """Calibration cell of every row [n], and what it adds to its cell (None: one)."""
     cell = np.minimum(confidence * CALIBRATION_CELLS, CALIBRATION_CELLS - 1).astype(np.int64)
-    terms = (None, confidence, hit, np.square(confidence - hit))
+    return cell, (None, confidence, hit, np.square(confidence - hit))
+
+
+def _calibration(confidence: Floats, hit: npt.NDArray[np.bool_]) -> Floats:
+    cell, terms = calibration_terms(confidence, hit)
     sums = [np.bincount(cell, weights=term, minlength=CALIBRATION_CELLS) for term in terms]
     return np.stack(sums, axis=1).astype(np.float64)
 

@@ -62,14 +62,15 @@ class Estimators:
 def fit_estimators(schema: ModelSchema, table: pa.Table, columns: tuple[str, ...]) -> Estimators:
     """Estimators of a reference from its labelled rows; `columns` may be used to estimate a regression's losses."""
     if schema.task == "classification":
-        parts = list(_labelled_stretches(schema, table))
+        parts = list(labelled_rows(schema, table))
         if not parts:
             return Estimators()
-        position, chosen = (np.concatenate([part[i] for part in parts]) for i in range(2))
-        p = np.concatenate([part[2] for part in parts], axis=1)
+        position = np.concatenate([part.label for part in parts])
+        chosen = np.concatenate([part.predicted for part in parts])
+        p = np.concatenate([part.probabilities for part in parts], axis=1)
         complete = np.isfinite(p[0])
         return Estimators(calibrators=Calibrators.fit(position[complete], chosen[complete], p[:, complete]))
-    label, predicted, known = _regression(table)
+    label, predicted, known = regression_rows(table)
     usable = table.filter(pa.array(known))
     model = LossModel.fit(usable, columns, predicted[known] - label[known])
     return Estimators(ErrorCells.of(label[known], predicted[known]), losses=model)
@@ -83,7 +84,8 @@ def classification_outcomes(
     sums = ClassificationSums.empty(classes)
     calibrators = estimators.calibrators
     reconciled = None if calibrators is None else ReconciledClasses.empty(classes)
-    for label, predicted, p in _labelled_stretches(schema, table):
+    for part in labelled_rows(schema, table):
+        label, predicted, p = part.label, part.predicted, part.probabilities
         cells = ScoreCells.of(classes).cells(p)
         sums = added(sums, ClassificationSums.build(label, predicted, p, cells))
         if calibrators is not None and reconciled is not None:
@@ -96,22 +98,54 @@ def estimated_classes(schema: ModelSchema, calibrators: Calibrators, table: pa.T
     names = schema.probability_columns
     if any(name not in table.column_names for name in ("prediction", *names)):
         return None
-    classes = len(schema.classes)
-    total = EstimatedClasses.empty(classes)
+    total = EstimatedClasses.empty(len(schema.classes))
+    for part in _calibrated(schema, calibrators, table):
+        total = added(total, EstimatedClasses.build(part.predicted, part.calibrated, part.losses[0], part.cells))
+    return total
+
+
+@dataclass(frozen=True, eq=False)
+class EstimatedRows:
+    """What is expected of single predictions [n]: which `rows` of the table they are, and the terms of the sums.
+
+    Of K classes: `predicted` int64 [n], `calibrated` float64 [K, n], `cells` of their scores, and the expected loss;
+    of a regression the expected |e| and e², and no classes.
+    """
+
+    rows: slice | Integers
+    predicted: Integers
+    calibrated: Floats
+    losses: tuple[Floats, ...]
+    cells: Cells | None = None
+
+
+def estimated_rows(schema: ModelSchema, estimators: Estimators, table: pa.Table) -> Iterator[EstimatedRows]:
+    """What is expected of every prediction, in stretches; nothing without an estimator or its columns."""
+    if estimators.calibrators is not None:
+        if all(name in table.column_names for name in ("prediction", *schema.probability_columns)):
+            yield from _calibrated(schema, estimators.calibrators, table)
+        return
+    model = estimators.losses
+    if model is not None and all(column.name in table.column_names for column in model.columns):
+        yield EstimatedRows(slice(None), np.empty(0, np.int64), np.empty((0, table.num_rows)), model.apply(table))
+
+
+def _calibrated(schema: ModelSchema, calibrators: Calibrators, table: pa.Table) -> Iterator[EstimatedRows]:
     predicted, known = class_index(table.column("prediction"), schema.classes)
     for part, rows in _stretches(schema, table):
         complete = known[part] & np.isfinite(rows[0])
-        p, index = (rows, predicted[part]) if complete.all() else (rows[:, complete], predicted[part][complete])
-        cells = ScoreCells.of(classes).cells(p)
+        where: slice | Integers = part
+        p, index = rows, predicted[part]
+        if not complete.all():
+            where, p, index = part.start + np.flatnonzero(complete), rows[:, complete], index[complete]
+        cells = ScoreCells.of(len(schema.classes)).cells(p)
         calibrated = calibrators.apply(index, p, cells)
-        loss = expected_loss(calibrated, _log_loss(p))
-        total = added(total, EstimatedClasses.build(index, calibrated, loss, cells))
-    return total
+        yield EstimatedRows(where, index, calibrated, (expected_loss(calibrated, _log_loss(p)),), cells)
 
 
 def regression_outcomes(estimators: Estimators, table: pa.Table) -> tuple[RegressionSums, ReconciledLosses | None, int]:
     """Sums of labelled rows, what was estimated of them, and how many rows could not be scored."""
-    label, predicted, known = _regression(table)
+    label, predicted, known = regression_rows(table)
     model = estimators.losses
     reconciled = None
     if model is not None and all(column.name in table.column_names for column in model.columns):
@@ -170,17 +204,28 @@ def _stretches(schema: ModelSchema, table: pa.Table) -> Iterator[tuple[slice, Fl
         yield slice(start, start + size), rows
 
 
-def _labelled_stretches(schema: ModelSchema, table: pa.Table) -> Iterator[tuple[Integers, Integers, Floats]]:
-    """Label, predicted class and probabilities of the rows with a known label and any prediction."""
+@dataclass(frozen=True, eq=False)
+class LabelledRows:
+    """Labelled predictions [n] that can be scored: which `rows` of the table, label and predicted class, [K, n] p."""
+
+    rows: slice | Integers
+    label: Integers
+    predicted: Integers
+    probabilities: Floats
+
+
+def labelled_rows(schema: ModelSchema, table: pa.Table) -> Iterator[LabelledRows]:
+    """The rows with the known label of a class and any prediction, in stretches."""
     label, _ = class_index(table.column("label"), schema.classes)
     predicted, given = class_index(table.column("prediction"), schema.classes)
     known = (label < len(schema.classes)) & given
     for part, p in _stretches(schema, table):
         rows = known[part]
         if rows.all():
-            yield label[part], predicted[part], p
+            yield LabelledRows(part, label[part], predicted[part], p)
         else:
-            yield label[part][rows], predicted[part][rows], p[:, rows]
+            where = part.start + np.flatnonzero(rows)
+            yield LabelledRows(where, label[where], predicted[where], p[:, rows])
 
 
 def _reconciled(
@@ -203,7 +248,8 @@ def _log_loss(p: Floats) -> Floats:
     return np.negative(floored, out=floored)
 
 
-def _regression(table: pa.Table) -> tuple[Floats, Floats, Mask]:
+def regression_rows(table: pa.Table) -> tuple[Floats, Floats, Mask]:
+    """Label and prediction of every row [n], and whether both are finite."""
     label = np.asarray(table.column("label").to_numpy(), dtype=np.float64)
     predicted = np.asarray(table.column("prediction").to_numpy(), dtype=np.float64)
     return label, predicted, np.isfinite(label) & np.isfinite(predicted)

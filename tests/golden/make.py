@@ -63,6 +63,12 @@ def embedded(start: int, count: int) -> pa.Table:
     return pa.table({"prediction_id": ids, "prediction": i % 7 / 7, "embedding": pa.array(values, pa.binary())})
 
 
+def told_apart(start: int, count: int) -> pa.Table:
+    """The rows of a classification with a segment, one of whose values is called other; some have none."""
+    names = ["eu", "us", "eu", "other", "eu", "us", "eu", "us", None, "eu", "other", "eu"]
+    return rows(start, count).append_column("s_region", pa.array([names[k % 12] for k in range(start, start + count)]))
+
+
 def main() -> None:
     """Write the files."""
     FOLDER.mkdir(exist_ok=True)
@@ -77,6 +83,10 @@ def main() -> None:
     reference, current = build_reference(MEASURED, embedded(0, 400)), embedded(200, 300)
     (FOLDER / "embedding_reference.trueup").write_bytes(encode_reference(reference))
     (FOLDER / "embedding_profile.bin").write_bytes(encode_profile(profile_inputs(reference, current)))
+    reference, current = build_reference(SCHEMA, told_apart(0, 400)), told_apart(200, 300)
+    (FOLDER / "segment_reference.trueup").write_bytes(encode_reference(reference))
+    (FOLDER / "segment_profile.bin").write_bytes(encode_profile(profile_inputs(reference, current)))
+    (FOLDER / "segment_outcome.bin").write_bytes(encode_outcome(profile_outcomes(reference, current)))
 
 
 if __name__ == "__main__":
