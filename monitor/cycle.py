@@ -26,6 +26,7 @@ from monitor.log.tables import ModelLog, TableName
 from monitor.pane_builder import rebuild_inputs, rebuild_outcomes
 from monitor.references import ReferenceStore
 from monitor.rollup import RollUp
+from monitor.segment_values import learn_values
 from monitor.settings import ModelSettings
 from monitor.state import State, Transaction
 from monitor.verdict import WindowResult
@@ -106,6 +107,7 @@ class ModelCycle:
         self.references.refresh()
         predictions_until = self.log.last_sequence("predictions")
         labels_until = self.log.last_sequence("labels")
+        learn_values(self.state, self.log, self.references, predictions_until)
         with self.state.transaction(write=False) as state:
             predictions_after = state.cursor(self.settings.name, "predictions")
             labels_after = state.cursor(self.settings.name, "labels")

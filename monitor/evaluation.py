@@ -14,6 +14,7 @@ from monitor.profiles.outcome import OutcomeProfile
 from monitor.settings import ModelSettings
 from monitor.statistics import summary
 from monitor.statistics.result import Absent, Estimate, Reason, Result
+from monitor.statistics.segments import SegmentDrift, segment_statistics
 from monitor.verdict import WindowResult, judge
 from monitor.windows import Window
 
@@ -30,8 +31,11 @@ def evaluate_window(
     revision: int,
     rolling: bool = False,
     columns: Mapping[str, Mapping[str, Result]] | None = None,
+    drift: SegmentDrift | None = None,
 ) -> WindowResult:
-    """Every statistic of the window with its verdicts; `columns` are those of the same inputs, if they are known.
+    """Every statistic of the window with its verdicts.
+
+    `columns` and `drift` (by segment) are those of the same inputs, if they are known.
 
     `inputs` and `outcomes` are the merged profiles of the window's panes, repeats removed; coverage is labelled
     predictions over predictions, undefined (absent) without predictions.
@@ -61,6 +65,7 @@ def evaluate_window(
         columns=columns,
         verdicts=verdicts,
         rolling=rolling,
+        segments=segment_statistics(reference, inputs, outcomes, drift) if inputs.segments else {},
     )
 
 

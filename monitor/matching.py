@@ -3,10 +3,10 @@
 What lives here: the two directions of the search and what it yields. What must not: panes, profiles, windows.
 
 A label looks for its prediction when it comes; a prediction looks for its label when it comes. Whatever is found goes
-to the `matched` table once more with what the outcome needs (label, event time, output; of a regression the features
-too, from which its losses are estimated), so that an outcome is rebuilt from one day's partition. Repeats among matched
-rows are harmless, panes take one winner per id: a run that was killed is simply done again, with whatever has come
-meanwhile.
+to the `matched` table once more with what the outcome needs (label, event time, output, segments; of a regression the
+features too, from which its losses are estimated), so that an outcome is rebuilt from one day's partition. Repeats
+among matched rows are harmless, panes take one winner per id: a run that was killed is simply done again, with whatever
+has come meanwhile.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from monitor.engines.hash_join import join_labels
 from monitor.engines.local import event_times, find
 from monitor.label_join import LabelSettings
 from monitor.log.tables import SEQUENCE, ModelLog
-from monitor.records import FEATURE_PREFIX, PROBABILITY_PREFIX
+from monitor.records import FEATURE_PREFIX, PROBABILITY_PREFIX, SEGMENT_PREFIX
 from monitor.windows import MICROSECONDS, pane_start
 
 # Labels and predictions are looked up this many at a time: bounds memory, and amortises reading the id column.
@@ -221,7 +221,7 @@ def output_columns(log: ModelLog) -> list[str]:
         "version",
         "event_time",
         "prediction",
-        *(name for name in schema.names if name.startswith(needed)),
+        *(name for name in schema.names if name.startswith((needed, SEGMENT_PREFIX))),
     ]
 
 

@@ -5,6 +5,7 @@ What lives here: reading manifests and reference files. What must not: torch, th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import orjson
 
 from monitor.errors import OperatorError, TrueupError
 from monitor.profiles.codec import load_reference
-from monitor.profiles.model_profile import Reference
+from monitor.profiles.model_profile import Reference, with_segments
+from monitor.profiles.segments import SegmentSpec
 from monitor.settings import ModelSettings
 
 # The key of a reference that is not a bundle's and so serves every version.
@@ -21,11 +23,17 @@ ANY_VERSION = ""
 
 @dataclass
 class ReferenceStore:
-    """References of one model by version, loaded once and again when their file changes."""
+    """References of one model by version, loaded once and again when their file changes.
+
+    They tell apart the segments that the model declares: by the values that they keep themselves, else by those of the
+    configuration, else by those that were `learnt`. A declared segment of which none is known yet is left out.
+    """
 
     settings: ModelSettings
     _loaded: dict[str, tuple[tuple[int, int], Reference]] = field(default_factory=dict)
     problems: dict[str, str] = field(default_factory=dict)
+    learnt: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    _told_apart: dict[str, Reference] = field(default_factory=dict)
 
     def refresh(self) -> None:
         """Look for new or changed references; a broken one is noted in `problems` and stops no other."""
@@ -42,13 +50,34 @@ class ReferenceStore:
     def get(self, version: str) -> Reference | None:
         """The reference of a version: its bundle's, else the model's own file for all versions."""
         found = self._loaded.get(version) or self._loaded.get(ANY_VERSION)
-        return found[1] if found else None
+        return self._by_segments(found[1]) if found else None
 
     def any(self) -> Reference | None:
         """Some reference of the model, the newest version's: for its task and classes."""
         if not self._loaded:
             return None
-        return self._loaded[max(self._loaded)][1]
+        return self._by_segments(self._loaded[max(self._loaded)][1])
+
+    def lacking(self) -> list[str]:
+        """Declared segments that some reference does not keep values of, with none configured or learnt yet."""
+        known = {*self.settings.segment_values, *self.learnt}
+        kept = [{spec.name for spec in reference.segments} for _, reference in self._loaded.values()]
+        return [name for name in self.settings.segments if name not in known and any(name not in own for own in kept)]
+
+    def _by_segments(self, reference: Reference) -> Reference:
+        own = {spec.name: spec for spec in reference.segments}
+        values = {**self.learnt, **self.settings.segment_values}
+        wanted = tuple(
+            own[name] if name in own else SegmentSpec(name, values[name])
+            for name in sorted(self.settings.segments)
+            if name in own or name in values
+        )
+        if wanted == reference.segments:
+            return reference
+        known = self._told_apart.get(reference.identity)
+        if known is None or known.segments != wanted:
+            known = self._told_apart[reference.identity] = with_segments(reference, wanted)
+        return known
 
     def versions(self) -> list[str]:
         """Versions that have a bundle."""

@@ -26,7 +26,7 @@ from monitor.errors import DefectError
 from monitor.label_join import LabelSettings
 from monitor.log.tables import SEQUENCE, LogFile, ModelLog, TableName
 from monitor.matching import REPEAT_HORIZON_SECONDS, Matching, Repeat, Repeats
-from monitor.records import PROBABILITY_PREFIX, TIMESTAMP
+from monitor.records import PROBABILITY_PREFIX, SEGMENT_PREFIX, TIMESTAMP
 from monitor.windows import MICROSECONDS, pane_start
 
 Integers = npt.NDArray[np.int64]
@@ -207,7 +207,8 @@ def extent(source: ModelLog, table: TableName, column: str) -> tuple[int, int] |
 def _load(connection: duckdb.DuckDBPyConnection, source: ModelLog, first: int, last: int, until: int) -> list[str]:
     known = source.schema("predictions")
     names = [] if known is None else known.names
-    outputs = ["prediction", *(name for name in names if name.startswith(PROBABILITY_PREFIX))]
+    needed = (PROBABILITY_PREFIX, SEGMENT_PREFIX)
+    outputs = ["prediction", *(name for name in names if name.startswith(needed))]
     wanted = ["prediction_id", "version", "event_time", *outputs]
     _create(connection, "predictions", source, wanted, start=first, end=last)
     _create(connection, "labels", source, ["prediction_id", "label", "label_time", "source"], end=until)

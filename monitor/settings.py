@@ -6,6 +6,7 @@ environment (that is `config`).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -60,6 +61,8 @@ class ModelSettings:
     labels: LabelSettings = field(default_factory=LabelSettings)
     checks: CheckSettings = field(default_factory=CheckSettings)
     segments: tuple[str, ...] = ()
+    # By segment, the values to tell apart (in order) where a reference does not fix them; without them they are learnt.
+    segment_values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     # Map of wire name -> role or log name for files and HTTP, e.g. {"request_id": "prediction_id"}.
     column_map: dict[str, str] = field(default_factory=dict)
     # Wire names that files and HTTP may carry but that are never written down.

@@ -12,6 +12,7 @@ from typing import Literal
 
 from monitor.label_join import Maturity
 from monitor.statistics.result import Absent, Reason, Result
+from monitor.statistics.segments import Segments
 from monitor.windows import Window
 
 State = Literal["ok", "warning", "critical", "insufficient"]
@@ -88,6 +89,7 @@ class WindowResult:
     `values` are statistics of the whole window (accuracy, cross_entropy, label_delay_seconds …) by name; `columns` are
     drift statistics by public column name and then statistic name; both hold results, absent ones with their reason.
     `predictions` and `labels` are counts after removing repeats. `rolling` marks the latest provisional window.
+    `segments`: the same window by segment and value.
     """
 
     model: str
@@ -102,6 +104,7 @@ class WindowResult:
     columns: Mapping[str, Mapping[str, Result]]
     verdicts: Mapping[str, Verdict] = field(default_factory=dict)
     rolling: bool = False
+    segments: Segments = field(default_factory=dict)
 
 
 def judge(

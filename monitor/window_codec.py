@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from monitor.statistics.result import Absent, Estimate, Reason, Result
+from monitor.statistics.segments import SegmentStatistics
 from monitor.verdict import Verdict, WindowResult
 from monitor.windows import Window, parse_duration
 
@@ -19,8 +20,12 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def window_record(result: WindowResult) -> dict[str, Any]:
-    """Plain data of a window result; absent values carry `reason` and no `value`."""
-    return {
+    """Plain data of a window result; absent values carry `reason` and no `value`.
+
+    `segments` is there where the model has any: by segment and value what the window has as a whole, drift of the worst
+    columns only.
+    """
+    record = {
         "model": result.model,
         "version": result.version,
         "window": result.window.name,
@@ -32,11 +37,25 @@ def window_record(result: WindowResult) -> dict[str, Any]:
         "labels": result.labels,
         "label_coverage": result.label_coverage,
         "values": {name: _result_record(value) for name, value in result.values.items()},
-        "columns": {
-            column: {name: _result_record(value) for name, value in statistics.items()}
-            for column, statistics in result.columns.items()
-        },
+        "columns": _column_records(result.columns),
         "verdicts": {name: _compact(vars(verdict)) for name, verdict in result.verdicts.items()},
+    }
+    if result.segments:
+        record["segments"] = {
+            segment: {value: segment_record(found) for value, found in values.items()}
+            for segment, values in result.segments.items()
+        }
+    return record
+
+
+def segment_record(found: SegmentStatistics) -> dict[str, Any]:
+    """Plain data of one value of a segment."""
+    return {
+        "predictions": found.predictions,
+        "labels": found.labels,
+        "reference_predictions": found.reference_predictions,
+        "values": {name: _result_record(value) for name, value in found.values.items()},
+        "columns": _column_records(found.columns),
     }
 
 
@@ -59,8 +78,12 @@ def decode_window(text: str) -> WindowResult:
         labels=record["labels"],
         label_coverage=record["label_coverage"],
         values=_results(record["values"]),
-        columns={column: _results(statistics) for column, statistics in record["columns"].items()},
+        columns=_columns(record["columns"]),
         verdicts={name: Verdict(**verdict) for name, verdict in record["verdicts"].items()},
+        segments={
+            segment: {value: _segment(found) for value, found in values.items()}
+            for segment, values in record.get("segments", {}).items()
+        },
     )
 
 
@@ -78,6 +101,27 @@ def _result_record(result: Result) -> dict[str, Any]:
         return {"reason": str(result.reason), "n": result.n, "detail": result.detail}
     names = ("value", "n", "lower", "upper", "level", "p_value", "error_bound", "detail")
     return _compact({name: getattr(result, name) for name in names})
+
+
+def _column_records(columns: Mapping[str, Mapping[str, Result]]) -> dict[str, Any]:
+    return {
+        column: {name: _result_record(value) for name, value in statistics.items()}
+        for column, statistics in columns.items()
+    }
+
+
+def _segment(record: Mapping[str, Any]) -> SegmentStatistics:
+    return SegmentStatistics(
+        record["predictions"],
+        record["labels"],
+        _results(record["values"]),
+        _columns(record["columns"]),
+        record["reference_predictions"],
+    )
+
+
+def _columns(records: Mapping[str, Any]) -> dict[str, dict[str, Result]]:
+    return {column: _results(statistics) for column, statistics in records.items()}
 
 
 def _results(records: Mapping[str, Any]) -> dict[str, Result]:

@@ -20,12 +20,15 @@ from monitor.references import ReferenceStore
 from monitor.settings import ModelSettings
 from monitor.state import PaneDigest, StoredWindow, Transaction
 from monitor.statistics.result import Result
+from monitor.statistics.segments import SegmentDrift, segment_drift
 from monitor.statistics.summary import column_statistics
 from monitor.verdict import WindowResult
 from monitor.window_codec import encode_window
 from monitor.windows import MICROSECONDS, Window, tumbling_window
 
 ColumnStatistics = Mapping[str, Mapping[str, Result]]
+# Drift statistics of every column, and the drift of every value of a segment.
+KnownDrift = tuple[ColumnStatistics, SegmentDrift]
 ChangedPanes = Callable[[str], set[int]]
 # Windows whose drift statistics are kept in memory, for as long as only labels come; one takes some 40 kB.
 KNOWN_WINDOWS = 1_024
@@ -61,7 +64,7 @@ class WindowStage:
     settings: ModelSettings
     learning: Learning
     quiet_windows: frozenset[float] = frozenset()
-    _known_columns: OrderedDict[str, ColumnStatistics] = field(default_factory=OrderedDict)
+    _known_drift: OrderedDict[str, KnownDrift] = field(default_factory=OrderedDict)
     _mergers: dict[str, tuple[str, PaneMerger[Profile], PaneMerger[OutcomeProfile]]] = field(default_factory=dict)
 
     def publish(
@@ -125,6 +128,7 @@ class WindowStage:
             return None
         # Revision 0 is provisional and replaced in place; final is 1, and every later change one more.
         revision = 0 if ripe == "provisional" else (latest.revision if latest else 0) + 1
+        columns, drift = self._drift(state, version, reference, made_of)
         result = evaluate_window(
             self.learning.settings_for(state, version, reference, window.seconds),
             version,
@@ -133,7 +137,8 @@ class WindowStage:
             *self._merged(state, version, made_of),
             maturity=ripe,
             revision=revision,
-            columns=self._columns(state, version, reference, made_of),
+            columns=columns,
+            drift=drift,
         )
         self.learning.learn(state, reference, result)
         state.put_window(
@@ -177,20 +182,22 @@ class WindowStage:
         made_of = self._made_of(state, version, reference, window)
         return self._mergers[version][1].merge(state, made_of.inputs, self.settings.windows.pane_seconds)
 
-    def _columns(self, state: Transaction, version: str, reference: Reference, made_of: _MadeOf) -> ColumnStatistics:
+    def _drift(self, state: Transaction, version: str, reference: Reference, made_of: _MadeOf) -> KnownDrift:
         """Drift statistics of inputs; those that did not change (only labels came) are not computed again."""
-        known = self._known_columns.get(made_of.inputs_fingerprint)
+        known = self._known_drift.get(made_of.inputs_fingerprint)
         if known is None:
             inputs = self._mergers[version][1].merge(state, made_of.inputs, self.settings.windows.pane_seconds)
-            known = self._known_columns[made_of.inputs_fingerprint] = column_statistics(reference, inputs)
-            if len(self._known_columns) > KNOWN_WINDOWS:
-                self._known_columns.popitem(last=False)
-        self._known_columns.move_to_end(made_of.inputs_fingerprint)
+            known = column_statistics(reference, inputs), segment_drift(reference, inputs)
+            self._known_drift[made_of.inputs_fingerprint] = known
+            if len(self._known_drift) > (KNOWN_WINDOWS // 4 if inputs.segments else KNOWN_WINDOWS):
+                self._known_drift.popitem(last=False)
+        self._known_drift.move_to_end(made_of.inputs_fingerprint)
         return known
 
     def rolling(self, state: Transaction, version: str, reference: Reference, window: Window) -> WindowResult:
         """The latest window of a length as it stands; it is not stored."""
         made_of = self._made_of(state, version, reference, window)
+        columns, drift = self._drift(state, version, reference, made_of)
         return evaluate_window(
             self.learning.settings_for(state, version, reference, window.seconds),
             version,
@@ -200,5 +207,6 @@ class WindowStage:
             maturity="provisional",
             revision=0,
             rolling=True,
-            columns=self._columns(state, version, reference, made_of),
+            columns=columns,
+            drift=drift,
         )

@@ -26,6 +26,7 @@ def alarms(config: Config = DEFAULT_CONFIG, model: Model = None, as_json: AsJson
     from monitor.alarm_overview import alarm_overview
     from monitor.pipeline import find_model
     from monitor.references import ReferenceStore
+    from monitor.segment_values import with_learnt_values
     from monitor.state import open_state
 
     settings = load(config)
@@ -37,6 +38,7 @@ def alarms(config: Config = DEFAULT_CONFIG, model: Model = None, as_json: AsJson
     state = open_state(settings.state_url)
     try:
         for item in wanted:
+            item = with_learnt_values(item, state)  # noqa: PLW2901
             references = ReferenceStore(item)
             references.refresh()
             overviews.append(alarm_overview(item, references, state))

@@ -57,7 +57,9 @@ def _diagnose(settings: MonitorSettings, model: ModelSettings, state: State | No
     from monitor.diagnosis import Finding, diagnose
     from monitor.log.tables import ModelLog
     from monitor.references import ReferenceStore
+    from monitor.segment_values import with_learnt_values
 
+    model = with_learnt_values(model, state) if state is not None else model
     references = ReferenceStore(model)
     references.refresh()
     version = _newest_version(model, state)

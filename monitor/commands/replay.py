@@ -140,10 +140,25 @@ def _from_log(
     from monitor.pipeline import find_model
 
     settings = load(config)
-    chosen = find_model(settings, model)
+    chosen = _with_learnt_values(find_model(settings, model), settings.state_url)
     if reference is not None:
         chosen = _with_reference(chosen, reference, folder, dict(pair(text)[::-1] for text in mapping or []))
     return chosen, ModelLog(settings.log_url, chosen.name)
+
+
+def _with_learnt_values(chosen: ModelSettings, state_url: str) -> ModelSettings:
+    """With the values of segments that a daemon told apart, so that the replay tells apart the same."""
+    from monitor.segment_values import with_learnt_values
+    from monitor.state import open_state, sqlite_path
+
+    path = sqlite_path(state_url)
+    if set(chosen.segments) <= set(chosen.segment_values) or (path is not None and not path.exists()):
+        return chosen
+    state = open_state(state_url)
+    try:
+        return with_learnt_values(chosen, state)
+    finally:
+        state.close()
 
 
 def _from_files(

@@ -242,6 +242,7 @@ def _model(name: str, section: ModelSection, directory: Path) -> ModelSettings:
         labels=LabelSettings(labels.horizon, labels.final_at_coverage, labels.expected_coverage, labels.minimum),
         checks=section.check_settings(task or _bundle_task(bundle)),
         segments=tuple(section.segments),
+        segment_values={name: values for name, values in section.segments.items() if values},
         column_map={column: role for role, column in columns.map.items()},
         excluded_columns=tuple(columns.exclude),
         timezone=columns.timezone,

@@ -21,7 +21,7 @@ from monitor.config.thresholds import (
     default_drift_checks,
     default_value_checks,
 )
-from monitor.config.values import Budget, Duration, DurationOrZero, Name, TimeZone, refusing
+from monitor.config.values import Budget, Duration, DurationOrZero, Name, Segments, TimeZone, refusing
 from monitor.errors import OperatorError, TrueupError
 from monitor.evidence import label_interval_seconds
 from monitor.records import ModelSchema, Task
@@ -216,7 +216,9 @@ class ModelSection(Section):
     idle_after: Duration = 60.0
     future_guard: DurationOrZero = 300.0
     labels: LabelsSection = LabelsSection()
-    segments: list[Name] = Field(default_factory=list, max_length=20)
+    segments: Segments = Field(
+        default_factory=dict, description="names of segments, or by name the values to tell apart"
+    )
     columns: ColumnsSection = ColumnsSection()
     checks: ChecksSection | None = None
     false_alarms: Budget = FalseAlarmBudget()
@@ -241,8 +243,6 @@ class ModelSection(Section):
                 ModelSchema("", "classification", tuple(self.classes))
             except TrueupError as error:
                 yield ("classes",), error.what + (f" ({error.got})" if error.got else "")
-        for name in sorted({name for name in self.segments if self.segments.count(name) > 1}):
-            yield ("segments",), f"{name} is given twice"
 
     def _window_faults(self) -> Iterator[tuple[Location, str]]:
         for index, window in enumerate(self.windows):

@@ -75,7 +75,7 @@ def _model(model: ModelSettings) -> dict[str, Any]:
             minimum=labels.minimum,
             sql=model.sql_labels and _sql(model.sql_labels),
         ),
-        segments=list(model.segments) or None,
+        segments=_segments(model),
         columns=_given(
             map={role: column for column, role in model.column_map.items()} or None,
             exclude=list(model.excluded_columns) or None,
@@ -104,6 +104,13 @@ def _model(model: ModelSettings) -> dict[str, Any]:
             "runner": retrain.runner,
         },
     )
+
+
+def _segments(model: ModelSettings) -> Any:
+    """As names alone where no values are given; a segment without any has none beside its name."""
+    if not model.segment_values:
+        return list(model.segments) or None
+    return {name: list(model.segment_values.get(name, ())) or None for name in model.segments}
 
 
 def _sql(source: SqlLabels) -> dict[str, Any]:

@@ -14,10 +14,13 @@ from pydantic import BeforeValidator, PlainValidator, WithJsonSchema
 
 from monitor.config.thresholds import parse_threshold
 from monitor.errors import OperatorError, TrueupError
+from monitor.profiles.segments import MISSING, OTHER
 from monitor.statistics.multiplicity import FalseAlarmBudget, parse_budget
 from monitor.verdict import Threshold
 from monitor.windows import parse_duration
 
+MOST_SEGMENTS = 20
+MOST_SEGMENT_VALUES = 100
 LONGEST_DURATION_SECONDS = 36_500 * 86_400.0
 
 
@@ -59,6 +62,38 @@ def _name(value: Any) -> str:
     return text
 
 
+def _segments(value: Any) -> dict[str, tuple[str, ...]]:
+    given = list(value.items()) if isinstance(value, dict) else [(name, None) for name in value or ()]
+    found: dict[str, tuple[str, ...]] = {}
+    for key, values in given:
+        name = _name(key)
+        if name in found:
+            raise OperatorError(f"{name} is given twice")
+        found[name] = tuple(sorted(_name(item) for item in values or ()))
+        if len(set(found[name])) < len(found[name]) or {OTHER, MISSING} & set(found[name]):
+            expected = f"each value once, and none called {OTHER} or {MISSING}"
+            raise OperatorError(
+                "not the values of a segment", where=name, expected=expected, got=", ".join(found[name])
+            )
+        if len(found[name]) > MOST_SEGMENT_VALUES:
+            expected = f"at most {MOST_SEGMENT_VALUES} values; the others are counted together"
+            raise OperatorError("too many values", where=name, expected=expected, got=str(len(found[name])))
+    if len(found) > MOST_SEGMENTS:
+        raise OperatorError("too many segments", expected=f"at most {MOST_SEGMENTS}", got=str(len(found)))
+    return found
+
+
+def _segment_form(value: Any) -> dict[str, tuple[str, ...]]:
+    is_form = isinstance(value, list) or (
+        isinstance(value, dict) and all(isinstance(item, list | None) for item in value.values())
+    )
+    if not is_form:
+        raise OperatorError(
+            "not a list of segments", expected="names, or names with lists of their values", got=repr(value)[:50]
+        )
+    return _segments(value)
+
+
 def _budget(value: Any) -> FalseAlarmBudget:
     return parse_budget((value if isinstance(value, str) else repr(value))[:50])
 
@@ -83,5 +118,26 @@ Budget = Annotated[
     FalseAlarmBudget,
     PlainValidator(refusing(_budget)),
     WithJsonSchema({"type": "string", "examples": ["1 per 90d"]}),
+]
+Segments = Annotated[
+    dict[str, tuple[str, ...]],
+    PlainValidator(refusing(_segment_form)),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "array", "items": {"type": ["string", "integer"]}, "maxItems": MOST_SEGMENTS},
+                {
+                    "type": "object",
+                    "maxProperties": MOST_SEGMENTS,
+                    "additionalProperties": {
+                        "type": ["array", "null"],
+                        "items": {"type": ["string", "integer"]},
+                        "maxItems": MOST_SEGMENT_VALUES,
+                    },
+                },
+            ],
+            "examples": [["region"], {"region": ["eu", "us"]}],
+        }
+    ),
 ]
 TimeZone = Annotated[str, BeforeValidator(_timezone), WithJsonSchema({"type": "string"})]

@@ -19,13 +19,15 @@ import pyarrow.compute as pc
 from monitor.engines.identifiers import Integers, one_array, repeated
 from monitor.engines.local import event_times
 from monitor.log.tables import BOOKKEEPING
-from monitor.records import FEATURE_PREFIX, PROBABILITY_PREFIX
+from monitor.records import FEATURE_PREFIX, PROBABILITY_PREFIX, SEGMENT_PREFIX
 
 _NAN = np.float64("nan").view(np.int64)
 
 
 def unique_predictions(rows: pa.Table, superseded: dict[str, int] | None = None) -> pa.Table:
-    """One row per prediction id: the smallest (event_time, hash of output, hash of all); losers elsewhere are dropped.
+    """One row per prediction id: the smallest (event_time, hashes of output, of segments and of all).
+
+    Losers elsewhere are dropped.
 
     `rows` are of one version, in any order. `superseded` holds the winning event time (µs) of ids repeated in other
     panes.
@@ -37,6 +39,8 @@ def unique_predictions(rows: pa.Table, superseded: dict[str, int] | None = None)
     rivals = _Rivals(rows, *found)
     rivals.keep_earliest("event_time")
     rivals.keep_content(output_columns(rows))
+    # Matched rows have them too: a prediction and its outcome must be of one segment.
+    rivals.keep_content([name for name in rows.column_names if name.startswith(SEGMENT_PREFIX)])
     rivals.keep_content(rows.column_names)
     return _keep(rows, found[0], rivals.first())
 
@@ -44,8 +48,8 @@ def unique_predictions(rows: pa.Table, superseded: dict[str, int] | None = None)
 def unique_outcomes(rows: pa.Table, superseded: dict[str, int] | None = None) -> pa.Table:
     """One row per prediction id of matched rows: the winning prediction with its newest label.
 
-    The prediction is chosen as `unique_predictions` does (event time, hash of output, hash of what else there is), then
-    the label with the largest (label_time, hash of label).
+    The prediction is chosen as `unique_predictions` does (event time, hashes of output, of segments and of what else
+    there is), then the label with the largest (label_time, hash of label).
     """
     rows = drop_superseded(rows, superseded)
     found = repeated(rows.column("prediction_id"))
@@ -54,6 +58,7 @@ def unique_outcomes(rows: pa.Table, superseded: dict[str, int] | None = None) ->
     rivals = _Rivals(rows, *found)
     rivals.keep_earliest("event_time")
     rivals.keep_content(output_columns(rows))
+    rivals.keep_content([name for name in rows.column_names if name.startswith(SEGMENT_PREFIX)])
     rivals.keep_content([name for name in rows.column_names if name.startswith(FEATURE_PREFIX)])
     rivals.keep_latest("label_time")
     rivals.keep_content(["label"], largest=True)

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 import sqlalchemy as sa
 
 PaneKind = Literal["inputs", "outcomes"]
-HEAD = "0005"
+HEAD = "0006"
 
 
 def _table(name: str, *columns: str) -> sa.TableClause:

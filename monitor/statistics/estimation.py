@@ -9,7 +9,9 @@ Every estimate assumes that what holds between output and truth on the reference
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 from math import sqrt
 
 import numpy as np
@@ -147,7 +149,9 @@ def _area(found: Ranking | None) -> float | None:
     return None if found is None else found.value
 
 
-def _deviations(reference: Reference) -> dict[str, float]:
+# A reference does not change, and every value of every segment asks for the same.
+@lru_cache(maxsize=4)
+def _deviations(reference: Reference) -> Mapping[str, float]:
     """Standard deviation that one row contributes to each statistic, as the labelled reference showed it."""
     outcome = reference.outcome
     if outcome is None or outcome.scored == 0:

@@ -184,8 +184,23 @@ models:
         ("models: {m: {classes: [a]}}", "line 1: models.m.classes: a classification model needs class names (1)"),
         ("models: {m: {bundle: b, segments: [a, a]}}", "line 1: models.m.segments: a is given twice"),
         (
+            "models: {m: {bundle: b, segments: {region: [eu, eu]}}}",
+            "line 1: models.m.segments: region: not the values of a segment "
+            "(expected each value once, and none called (other) or (missing), got eu, eu)",
+        ),
+        (
+            "models: {m: {bundle: b, segments: {region: ['(other)']}}}",
+            "line 1: models.m.segments: region: not the values of a segment "
+            "(expected each value once, and none called (other) or (missing), got (other))",
+        ),
+        (
+            "models: {m: {bundle: b, segments: region}}",
+            "line 1: models.m.segments: not a list of segments "
+            "(expected names, or names with lists of their values, got 'region')",
+        ),
+        (
             'models: {m: {bundle: b, segments: ["a\\nb"]}}',
-            "line 1: models.m.segments.0: not a name (expected 1 to 200 printable characters, got 'a\\nb')",
+            "line 1: models.m.segments: not a name (expected 1 to 200 printable characters, got 'a\\nb')",
         ),
         ("models: {m: {bundle: b, windows: [1h, 60m]}}", "line 1: models.m.windows.1: given twice"),
         ("models: {m: {bundle: b, panes: 0s}}", "line 1: models.m.panes: must be longer than 0 s (got 0s)"),
@@ -417,3 +432,11 @@ def test_how_patient_alarms_are_is_read(tmp_path: Path) -> None:
     path.write_text("models:\n  m:\n    task: regression\n    alarms: {holdoff: 1h, keep_firing: 0s}\n")
     found = load_config(path).models[0].alarms
     assert (found.holdoff_seconds, found.keep_firing_seconds, found.show_resolved_seconds) == (3_600, 0, 3_600)
+
+
+def test_segments_are_names_or_names_with_their_values(tmp_path: Path) -> None:
+    path = tmp_path / "trueup.yaml"
+    path.write_text("models: {m: {bundle: b, segments: {region: [us, eu], store: [7], device: null}}}")
+    [model] = load_config(path).models
+    assert model.segments == ("region", "store", "device")
+    assert model.segment_values == {"region": ("eu", "us"), "store": ("7",)}

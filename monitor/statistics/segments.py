@@ -1,0 +1,196 @@
+"""Every statistic of the values of a segment: performance, estimates, and the columns that drifted most.
+
+What lives here: which statistics a value has, its minimum n, the choice of its worst columns. What must not: formulas
+of statistics, alarms: a value of a segment has no evidence of its own, and takes nothing from the false-alarm budget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from monitor.profiles.model_profile import Profile, Reference
+from monitor.profiles.outcome import OutcomeProfile
+from monitor.profiles.segment_outcomes import SegmentOutcomes
+from monitor.profiles.segments import SegmentInputs
+from monitor.records import column_label
+from monitor.statistics import estimation
+from monitor.statistics.divergence import (
+    MINIMUM_ROWS,
+    PSEUDO_COUNT,
+    CellCounts,
+    population_stability_index,
+    psi_excess,
+)
+from monitor.statistics.performance import (
+    CLASSIFICATION,
+    REGRESSION,
+    classification_statistics,
+    regression_statistics,
+)
+from monitor.statistics.result import Absent, Estimate, Reason, Result
+
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+# Labels or rows of a value below which its statistics are not stated: with fewer the worst of twenty values is chance.
+MINIMUM_N = MINIMUM_ROWS
+# Columns named per value, those that drifted most.
+WORST_COLUMNS = 5
+DRIFT = "drift_maximum_population_stability_index_excess"
+_NO_HISTOGRAMS = Absent(Reason.NOT_APPLICABLE, 0, "histograms of scores are not kept per segment")
+
+
+@dataclass(frozen=True)
+class SegmentStatistics:
+    """One value of a segment within a window, by the names that the whole window's statistics have.
+
+    `reference_predictions`: rows of the reference with this value, None where it was not told apart by the segment.
+    `columns` holds the drift of the columns that drifted most, and `values` the largest as
+    `drift_maximum_population_stability_index_excess`.
+    """
+
+    predictions: int
+    labels: int
+    values: Mapping[str, Result]
+    columns: Mapping[str, Mapping[str, Result]] = field(default_factory=dict)
+    reference_predictions: int | None = None
+
+
+@dataclass(frozen=True)
+class SlotDrift:
+    """What is known of one value without labels: the drift of all columns together, and of the worst."""
+
+    values: Mapping[str, Result]
+    columns: Mapping[str, Mapping[str, Result]]
+
+
+# By segment, then by value.
+SegmentDrift = Mapping[str, Mapping[str, SlotDrift]]
+Segments = Mapping[str, Mapping[str, SegmentStatistics]]
+
+
+def segment_statistics(
+    reference: Reference, inputs: Profile, outcomes: OutcomeProfile, drift: SegmentDrift | None = None
+) -> dict[str, dict[str, SegmentStatistics]]:
+    """Statistics of every value that has predictions, by segment and value; `drift` as `segment_drift` found it."""
+    found: dict[str, dict[str, SegmentStatistics]] = {}
+    drift = segment_drift(reference, inputs) if drift is None else drift
+    for name, own in inputs.segments.items():
+        labelled, then = outcomes.segments.get(name), reference.profile.segments.get(name)
+        found[name] = {}
+        for place in np.flatnonzero(own.rows).tolist():
+            slot, predictions = own.spec.slots[place], int(own.rows[place])
+            labels = 0 if labelled is None else int(labelled.rows[place])
+            values: dict[str, Result] = {"label_coverage": Estimate(labels / predictions, predictions)}
+            values |= slot_performance(reference, labelled, place)
+            values |= drift[name][slot].values
+            before = None if then is None else int(then.rows[place])
+            found[name][slot] = SegmentStatistics(predictions, labels, values, drift[name][slot].columns, before)
+    return found
+
+
+def slot_performance(reference: Reference, outcomes: SegmentOutcomes | None, place: int) -> dict[str, Result]:
+    """Performance of one value; absent below 30 labels, and what needs histograms of scores always."""
+    task, estimators = reference.schema.task, reference.estimators
+    names = CLASSIFICATION if task == "classification" else REGRESSION
+    scored = 0 if outcomes is None else int(outcomes.rows[place] - outcomes.unusable[place])
+    if outcomes is None or scored < MINIMUM_N:
+        reason = Absent(Reason.TOO_FEW_LABELS, scored, f"{scored} labels, at least {MINIMUM_N} needed")
+        return dict.fromkeys(names, reason if scored else Absent(Reason.NO_LABELS))
+    if task == "regression":
+        return regression_statistics(outcomes.regression(place, estimators), scored)
+    sums = outcomes.classification(place, len(reference.schema.classes))
+    return classification_statistics(sums) | {"auroc": _NO_HISTOGRAMS}
+
+
+def reference_performance(reference: Reference) -> dict[str, dict[str, dict[str, float]]]:
+    """The reference's own performance by segment, value and statistic, where it has enough labels."""
+    if reference.outcome is None:
+        return {}
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for name, outcomes in reference.outcome.segments.items():
+        for place in np.flatnonzero(outcomes.rows >= MINIMUM_N).tolist():
+            results = slot_performance(reference, outcomes, place)
+            values = {key: result.value for key, result in results.items() if isinstance(result, Estimate)}
+            found.setdefault(name, {})[outcomes.spec.slots[place]] = values
+    return found
+
+
+def segment_drift(reference: Reference, inputs: Profile) -> dict[str, dict[str, SlotDrift]]:
+    """Drift and estimates of every value that has predictions, by segment and value."""
+    found: dict[str, dict[str, SlotDrift]] = {}
+    for name, own in inputs.segments.items():
+        found[name] = {}
+        for place in np.flatnonzero(own.rows).tolist():
+            largest, columns = _drift(reference, own, place)
+            values = {**_estimates(reference, own, place), DRIFT: largest}
+            found[name][own.spec.slots[place]] = SlotDrift(values, columns)
+    return found
+
+
+def column_excess(reference: Integers, current: Integers, offsets: Integers) -> Floats:
+    """`psi_excess` of all columns at once, float64 [C], from counts in their cells end to end; NaN where it is absent.
+
+    `offsets` int64 [C + 1]: the first cell of each column, and how many there are.
+    """
+    starts, sizes = offsets[:-1], np.diff(offsets)
+    used = (reference > 0) | (current > 0)
+    cells = np.add.reduceat(used, starts, dtype=np.int64)
+    n, m = (np.add.reduceat(counts, starts).astype(np.float64) for counts in (current, reference))
+    c, r = (
+        (counts + PSEUDO_COUNT) / np.repeat(np.maximum(total + PSEUDO_COUNT * cells, PSEUDO_COUNT), sizes)
+        for counts, total in ((current, n), (reference, m))
+    )
+    index = np.add.reduceat(np.where(used, (c - r) * np.log(c / r), 0.0), starts)
+    few = (n < MINIMUM_ROWS) | (m < MINIMUM_ROWS)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(few, np.nan, index - (cells - 1) * (1 / n + 1 / m))
+
+
+def _estimates(reference: Reference, own: SegmentInputs, place: int) -> dict[str, Result]:
+    rows = int(own.rows[place])
+    estimated = None if own.estimated is None else own.estimated.slot(place)
+    expected = estimation.estimated_statistics(reference, Profile(reference.identity, rows, {}, estimated))
+    if rows < MINIMUM_N:
+        few = Absent(Reason.TOO_FEW_ROWS, rows, f"{rows} rows, at least {MINIMUM_N} needed")
+        return dict.fromkeys(expected, few)
+    return expected | ({"estimated_auroc": _NO_HISTOGRAMS} if reference.schema.task == "classification" else {})
+
+
+def _drift(reference: Reference, own: SegmentInputs, place: int) -> tuple[Result, dict[str, dict[str, Result]]]:
+    """The largest excess over the columns, named in its detail, and the statistics of the worst columns."""
+    rows, name = int(own.rows[place]), own.spec.name
+    then = reference.profile.segments.get(name)
+    if then is None:
+        return Absent(Reason.NO_REFERENCE, rows, f"the reference is not told apart by {name}"), {}
+    before = int(then.rows[place])
+    if before == 0:
+        return Absent(Reason.REFERENCE_EMPTY, rows, "the reference has no such rows"), {}
+    if min(rows, before) < MINIMUM_N:
+        detail = f"{rows} rows, {before} in the reference, at least {MINIMUM_N} needed"
+        return Absent(Reason.TOO_FEW_ROWS, rows, detail), {}
+    layout = reference.segment_cells
+    r, c = then.dense(place, layout.total), own.dense(place, layout.total)
+    excess = column_excess(r, c, layout.offsets)
+    compared = np.flatnonzero(np.isfinite(excess))
+    if not compared.size:
+        return Absent(Reason.COLUMN_MISSING, rows), {}
+    worst = compared[np.argsort(-excess[compared], kind="stable")][:WORST_COLUMNS]
+    columns: dict[str, dict[str, Result]] = {}
+    for number in worst.tolist():
+        cells = slice(layout.offsets[number], layout.offsets[number + 1])
+        counts = CellCounts.of(r[cells], c[cells])
+        columns[column_label(layout.columns[number].name)] = {
+            "population_stability_index": population_stability_index(counts),
+            "population_stability_index_excess": psi_excess(counts),
+        }
+    label, first = next(iter(columns.items()))
+    largest = first["population_stability_index_excess"]
+    assert isinstance(largest, Estimate)
+    # The largest of so many columns: Bonferroni.
+    p_value = None if largest.p_value is None else min(largest.p_value * compared.size, 1.0)
+    return Estimate(largest.value, largest.n, p_value=p_value, error_bound=0.0, detail=label), columns
