@@ -112,6 +112,11 @@ class Standardisation:
         return self.cells(self.mark_values)
 
     @cached_property
+    def mark_keys(self) -> Integers:
+        """Where the cell of every mark stands in `order`, int64 [M], ascending."""
+        return self.order(self.mark_cells)
+
+    @cached_property
     def mark_positions(self) -> Floats:
         """The exact position of every mark, float64 [M]."""
         return self.exact_positions(self.mark_values)

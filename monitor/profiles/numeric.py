@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -74,7 +75,7 @@ class NumericProfile:
         tally.add(values, null=null)
         return tally.profile()
 
-    @property
+    @cached_property
     def finite(self) -> int:
         """How many values lie on the lattice."""
         return int(self.counts.sum())
@@ -117,14 +118,28 @@ class NumericProfile:
 
     def counts_to_marks(self) -> tuple[Integers, Integers]:
         """Finite values below each mark, and at most equal to it; exact, int64 [M] each."""
-        standardisation = self.standardisation
-        keys = standardisation.order(self.cells)
-        order = np.argsort(keys, kind="stable")
-        before = np.concatenate(([0], np.cumsum(self.counts[order])))
-        mark_keys = standardisation.order(standardisation.mark_cells)
-        start = before[np.searchsorted(keys[order], mark_keys, side="left")]
+        return self._to_marks
+
+    @cached_property
+    def in_order(self) -> tuple[Integers, Integers]:
+        """Where the cells stand (`Standardisation.order`), ascending, and their counts.
+
+        Cells ascend as unsigned numbers: first those above the centre, upwards, then those below it, downwards.
+        """
+        keys = self.standardisation.order(self.cells)
+        above = int(np.searchsorted(self.cells, np.uint32(1 << 31)))
+        return (
+            np.concatenate((keys[above:][::-1], keys[:above])),
+            np.concatenate((self.counts[above:][::-1], self.counts[:above])),
+        )
+
+    @cached_property
+    def _to_marks(self) -> tuple[Integers, Integers]:
+        keys, counts = self.in_order
+        before = np.concatenate(([0], np.cumsum(counts)))
+        start = before[np.searchsorted(keys, self.standardisation.mark_keys, side="left")]
         inside = np.cumsum(self.below + self.equal)
-        layout = standardisation.layout
+        layout = self.standardisation.layout
         # What the groups of marks before this one hold is in `start` already.
         earlier = np.repeat(np.concatenate(([0], inside))[layout.group_first], layout.group_size)
         up_to = start + inside - earlier

@@ -12,6 +12,7 @@ sides; and must agree: counts between deciles are exact.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +40,21 @@ class CellCounts:
 
     reference: Floats
     current: Floats
+
+    @cached_property
+    def n(self) -> float:
+        """Rows now."""
+        return float(self.current.sum())
+
+    @cached_property
+    def m(self) -> float:
+        """Rows of the reference."""
+        return float(self.reference.sum())
+
+    @cached_property
+    def shares(self) -> tuple[Floats, Floats]:
+        """Shares of current and reference, float64 [B] each; both have rows."""
+        return self.current / self.n, self.reference / self.m
 
     @classmethod
     def of(cls, reference: npt.NDArray[np.number], current: npt.NDArray[np.number]) -> CellCounts:
@@ -95,20 +111,22 @@ def population_stability_index(cells: CellCounts) -> Result:
     absent = _too_few(cells)
     if absent is not None:
         return absent
-    n, m, size = cells.current.sum(), cells.reference.sum(), cells.current.size
-    c, r = _smoothed(cells.current), _smoothed(cells.reference)
+    n, m, size = cells.n, cells.m, cells.current.size
+    c, r = _smoothed(cells.current, n), _smoothed(cells.reference, m)
     value = float(np.sum((c - r) * np.log(c / r)))
     p_value = chi_square_tail(value / (1 / n + 1 / m), size - 1)
     return Estimate(value, int(n), p_value=p_value, error_bound=0.0)
 
 
-def psi_excess(cells: CellCounts) -> Result:
-    """PSI less its expectation without drift, (B − 1)(1/n + 1/m); about 0 when nothing moved, may be negative."""
-    result = population_stability_index(cells)
+def psi_excess(cells: CellCounts, index: Result | None = None) -> Result:
+    """PSI less its expectation without drift, (B − 1)(1/n + 1/m); about 0 when nothing moved, may be negative.
+
+    `index` is the population stability index of the same cells, where it is known already.
+    """
+    result = population_stability_index(cells) if index is None else index
     if isinstance(result, Absent):
         return result
-    n, m = float(cells.current.sum()), float(cells.reference.sum())
-    expected = (cells.current.size - 1) * (1 / n + 1 / m)
+    expected = (cells.current.size - 1) * (1 / cells.n + 1 / cells.m)
     return Estimate(result.value - expected, result.n, p_value=result.p_value, error_bound=result.error_bound)
 
 
@@ -137,12 +155,12 @@ def jensen_shannon_distance(cells: CellCounts) -> Result:
     absent = _too_few(cells)
     if absent is not None:
         return absent
-    c, r = _shares(cells)
+    c, r = cells.shares
     middle = (c + r) / 2
     with np.errstate(divide="ignore", invalid="ignore"):
         terms = [np.where(p > 0, p * np.log2(p / middle), 0.0) for p in (c, r)]
     divergence = float((terms[0] + terms[1]).sum()) / 2
-    return Estimate(float(np.sqrt(min(max(divergence, 0.0), 1.0))), int(cells.current.sum()), error_bound=0.0)
+    return Estimate(float(np.sqrt(min(max(divergence, 0.0), 1.0))), int(cells.n), error_bound=0.0)
 
 
 def total_variation_distance(cells: CellCounts) -> Result:
@@ -150,8 +168,8 @@ def total_variation_distance(cells: CellCounts) -> Result:
     absent = _too_few(cells)
     if absent is not None:
         return absent
-    c, r = _shares(cells)
-    return Estimate(float(np.abs(c - r).sum()) / 2, int(cells.current.sum()), error_bound=0.0)
+    c, r = cells.shares
+    return Estimate(float(np.abs(c - r).sum()) / 2, int(cells.n), error_bound=0.0)
 
 
 def hellinger_distance(cells: CellCounts) -> Result:
@@ -159,9 +177,9 @@ def hellinger_distance(cells: CellCounts) -> Result:
     absent = _too_few(cells)
     if absent is not None:
         return absent
-    c, r = _shares(cells)
+    c, r = cells.shares
     square = float(((np.sqrt(c) - np.sqrt(r)) ** 2).sum()) / 2
-    return Estimate(float(np.sqrt(square)), int(cells.current.sum()), error_bound=0.0)
+    return Estimate(float(np.sqrt(square)), int(cells.n), error_bound=0.0)
 
 
 def kolmogorov_smirnov(reference: NumericProfile, current: NumericProfile, both: Atoms) -> Result:
@@ -172,8 +190,7 @@ def kolmogorov_smirnov(reference: NumericProfile, current: NumericProfile, both:
     n, m = current.finite, reference.finite
     if min(n, m) < MINIMUM_ROWS:
         return Absent(Reason.TOO_FEW_ROWS, n, f"at least {MINIMUM_ROWS} finite values a side")
-    c, r = both.current / n, both.reference / m
-    f, g = np.cumsum(c), np.cumsum(r)
+    (c, r), (f, g) = both.shares, both.cumulative
     value = float(np.max(np.abs(f - g)))
     # Inside a stretch the values of one sample may come wholly before those of the other.
     further = np.maximum(f - (g - r), g - (f - c))[~both.is_point]
@@ -198,11 +215,11 @@ def wasserstein_distance(reference: NumericProfile, current: NumericProfile, bot
     ends = np.array([min(reference.minimum, current.minimum), max(reference.maximum, current.maximum)])
     floor, ceiling = standardisation.exact_positions(ends)
     low, high = np.clip(both.low, floor, ceiling), np.clip(both.high, floor, ceiling)
-    c, r = both.current / n, both.reference / m
+    (c, r), (f, g) = both.shares, both.cumulative
     unit = standardisation.scale / deviation
     with np.errstate(over="ignore", invalid="ignore"):
         middle = low / 2 + high / 2
-        gaps = np.abs(np.cumsum(c) - np.cumsum(r))[:-1]
+        gaps = np.abs(f - g)[:-1]
         value = float(np.dot(gaps, np.diff(middle))) * unit
         bound = float(np.dot(r + c, (high - low) / 2)) * unit
     if not (np.isfinite(deviation) and np.isfinite(value) and np.isfinite(bound)):
@@ -283,7 +300,7 @@ def standard_deviation(profile: NumericProfile) -> float:
 
 
 def _too_few(cells: CellCounts) -> Absent | None:
-    n, m = int(cells.current.sum()), int(cells.reference.sum())
+    n, m = int(cells.n), int(cells.m)
     if n == 0:
         return Absent(Reason.NO_ROWS)
     if m == 0:
@@ -293,12 +310,8 @@ def _too_few(cells: CellCounts) -> Absent | None:
     return None
 
 
-def _shares(cells: CellCounts) -> tuple[Floats, Floats]:
-    return cells.current / cells.current.sum(), cells.reference / cells.reference.sum()
-
-
-def _smoothed(counts: Floats) -> Floats:
-    return np.asarray((counts + PSEUDO_COUNT) / (counts.sum() + PSEUDO_COUNT * counts.size))
+def _smoothed(counts: Floats, total: float) -> Floats:
+    return np.asarray((counts + PSEUDO_COUNT) / (total + PSEUDO_COUNT * counts.size))
 
 
 def _pooled(cells: CellCounts) -> tuple[Floats, Floats]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -57,6 +58,7 @@ class Cuts:
         return (first, *between, last)
 
 
+@lru_cache(maxsize=4_096)
 def decile_cuts(standardisation: Standardisation) -> Cuts:
     """The cuts of a column; none where the reference had no finite value."""
     values, repeats = np.unique(np.asarray(standardisation.deciles, dtype=np.float64), return_counts=True)

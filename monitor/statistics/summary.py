@@ -18,8 +18,6 @@ from monitor.statistics.performance import classification_statistics, delay_stat
 from monitor.statistics.result import Absent, Estimate, Reason, Result
 
 _CELL_STATISTICS = {
-    "population_stability_index": divergence.population_stability_index,
-    "population_stability_index_excess": divergence.psi_excess,
     "jensen_shannon_distance": divergence.jensen_shannon_distance,
     "total_variation_distance": divergence.total_variation_distance,
     "hellinger_distance": divergence.hellinger_distance,
@@ -34,6 +32,8 @@ _NUMERIC_STATISTICS = {
     "out_of_range_ratio": divergence.out_of_range_ratio,
 }
 COLUMN_STATISTICS = (
+    "population_stability_index",
+    "population_stability_index_excess",
     *_CELL_STATISTICS,
     *_ATOM_STATISTICS,
     *_NUMERIC_STATISTICS,
@@ -97,16 +97,24 @@ def _realised(outcome: OutcomeProfile) -> dict[str, Result]:
 
 def _compare(old: ColumnProfile, new: ColumnProfile) -> dict[str, Result]:
     if isinstance(old, NumericProfile) and isinstance(new, NumericProfile):
-        cells = divergence.decile_cells(old, new)
-        results = {name: statistic(cells) for name, statistic in _CELL_STATISTICS.items()}
+        results = _of_cells(divergence.decile_cells(old, new))
         both = atoms(old, new)
         results |= {name: statistic(old, new, both) for name, statistic in _ATOM_STATISTICS.items()}
         return results | {name: statistic(old, new) for name, statistic in _NUMERIC_STATISTICS.items()}
     assert isinstance(old, CategoricalProfile)
     assert isinstance(new, CategoricalProfile)
     cells = divergence.category_cells(old, new)
-    results = {name: statistic(cells) for name, statistic in _CELL_STATISTICS.items()}
+    results = _of_cells(cells)
     results["chi_square_statistic"] = divergence.chi_square(cells)
     results["missing_rate_difference"] = divergence.missing_rate_difference(old, new)
     results["new_category_ratio"] = divergence.new_category_ratio(new)
     return results
+
+
+def _of_cells(cells: divergence.CellCounts) -> dict[str, Result]:
+    index = divergence.population_stability_index(cells)
+    results = {
+        "population_stability_index": index,
+        "population_stability_index_excess": divergence.psi_excess(cells, index),
+    }
+    return results | {name: statistic(cells) for name, statistic in _CELL_STATISTICS.items()}

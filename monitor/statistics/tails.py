@@ -7,6 +7,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+import numpy.typing as npt
+
+# Terms from here on are summed as arrays: below, that costs more than it spares.
+_MANY = 64
+
 
 def normal_tails(z: float) -> float:
     """P(|Z| ≥ |z|) of a standard normal Z."""
@@ -26,10 +32,20 @@ def chi_square_tail(value: float, degrees: int) -> float | None:
         return 1.0 if x == 0 else 0.0
     a = 1.0 if degrees % 2 == 0 else 0.5
     total = math.exp(-x) if a == 1 else math.erfc(math.sqrt(x))
+    if degrees > _MANY:
+        return min(total + _many_terms(x, np.arange(a, degrees / 2)), 1.0)
     while a < degrees / 2:
         total += math.exp(a * math.log(x) - x - math.lgamma(a + 1))
         a += 1
     return min(total, 1.0)
+
+
+def _many_terms(x: float, a: npt.NDArray[np.float64]) -> float:
+    """Σ xᵃ e⁻ˣ / Γ(a + 1): the largest term, and from there each next one by a factor, x / a upwards."""
+    top = min(max(int(x - a[0]), 0), a.size - 1)
+    largest = math.exp(a[top] * math.log(x) - x - math.lgamma(a[top] + 1))
+    up, down = np.cumprod(x / a[top + 1 :]), np.cumprod(a[1 : top + 1][::-1] / x)
+    return largest * (1 + float(up.sum()) + float(down.sum()))
 
 
 def kolmogorov_tail(x: float) -> float:
