@@ -14,6 +14,7 @@ from grafana import estimate_rows
 from grafana.data_rows import drift, embeddings, labels
 from grafana.panels import DATASOURCE, RED, row
 from grafana.performance_rows import classification, headlines, regression
+from grafana.segment_rows import segments
 from grafana.selectors import DAEMON, MODEL
 from grafana.watch_rows import alarms, health
 
@@ -45,6 +46,7 @@ def model_dashboard() -> models.Dashboard:
         row("Performance of a regression", *regression(), *estimate_rows.regression(), collapsed=True),
         row("Drift", *drift()),
         row("Drift of embeddings", *embeddings(), collapsed=True),
+        row("Segments", *segments(), collapsed=True),
         row("Labels", *labels()),
         row("Verdicts and alarms", *alarms()),
         row("Monitor health", *health()),

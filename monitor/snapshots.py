@@ -26,6 +26,7 @@ from monitor.label_sources import SQL, SourceRecord, source_record
 from monitor.log.spool import OPEN_SUFFIX, SEALED_SUFFIX
 from monitor.pipeline import REJECTED, REJECTED_BY_SOURCE, ModelParts
 from monitor.state import State, sqlite_path
+from monitor.statistics.segments import worst_text
 from monitor.statistics.summary import reference_values
 from monitor.window_codec import iso
 from monitor.windows import MICROSECONDS
@@ -140,10 +141,18 @@ def model_record(parts: ModelParts, status: WorkerStatus, counters: Counters) ->
         "watermark": iso(report.watermark) if report and report.watermark is not None else None,
         "last_evaluation": iso(record.last_attempt) if record.last_attempt else None,
         "last_success": iso(record.last_success) if record.last_success else None,
+        **({"worst_segment": _worst_segment(status)} if parts.settings.segments else {}),
         "alarms": sorted(f"{report.check} {report.alarm.state}" for report in counters.alarms if report.alarm.is_shown),
         "error": record.error,
         "problems": parts.problems,
     }
+
+
+def _worst_segment(status: WorkerStatus) -> str | None:
+    """Of the shortest rolling window of the newest predictions."""
+    windows = status.report.rolling if status.report is not None else ()
+    newest = max(windows, key=lambda result: (result.window.end, -result.window.seconds), default=None)
+    return None if newest is None else worst_text(newest.segments)
 
 
 def spool_bytes(roots: tuple[Path, ...]) -> int:

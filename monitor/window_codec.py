@@ -54,6 +54,7 @@ def segment_record(found: SegmentStatistics) -> dict[str, Any]:
         "predictions": found.predictions,
         "labels": found.labels,
         "reference_predictions": found.reference_predictions,
+        "excess": found.excess,
         "values": {name: _result_record(value) for name, value in found.values.items()},
         "columns": _column_records(found.columns),
     }
@@ -117,6 +118,7 @@ def _segment(record: Mapping[str, Any]) -> SegmentStatistics:
         _results(record["values"]),
         _columns(record["columns"]),
         record["reference_predictions"],
+        record["excess"],
     )
 
 

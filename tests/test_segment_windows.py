@@ -30,7 +30,16 @@ from monitor.records import ModelSchema
 from monitor.replay import ReplayRange, replay
 from monitor.segment_values import LEARN_ROWS, learnt_values, with_learnt_values
 from monitor.statistics.result import Absent, Estimate, Reason, Result
-from monitor.statistics.segments import DRIFT, MINIMUM_N, WORST_COLUMNS, SegmentStatistics, column_excess
+from monitor.statistics.segments import (
+    DRIFT,
+    MINIMUM_N,
+    WORST_COLUMNS,
+    SegmentStatistics,
+    column_excess,
+    reference_performance,
+    worst_first,
+    worst_text,
+)
 from monitor.statistics.summary import column_statistics
 from monitor.verdict import WindowResult
 from monitor.window_codec import decode_window, encode_window, window_record
@@ -237,6 +246,32 @@ def test_the_excess_of_all_columns_at_once_is_that_of_each(task: str) -> None:
             assert value == pytest.approx(known.value, rel=1e-12, abs=1e-14)
 
 
+def test_the_excess_adds_up_to_that_of_the_whole_and_the_worst_value_is_named_first(bench: Bench) -> None:
+    ids = [f"id-{place:03d}" for place in range(400)]
+    batch = predictions(ids, start=START, step=5_000_000)
+    answers, regions = batch.column("prediction").to_pylist(), batch.column("s_region").to_pylist()
+    truth = [
+        CLASSES[(CLASSES.index(answer) + (region == "south" and place % 3 > 0)) % 3]
+        for place, (answer, region) in enumerate(zip(answers, regions, strict=True))
+    ]
+    bench.send(batch, labels(ids, truth))
+    bench.run(START + 2 * HOUR)
+    bench.run(START + 3 * HOUR)
+    window = bench.windows()[-1]
+    reference = bench.cycle.references.get("1")
+    assert reference is not None
+    own = reference_performance(reference)["region"]
+    wrong = {name: sum(a != t for a, t, r in zip(answers, truth, regions, strict=True) if r == name) for name in own}
+    for name, found_here in window.segments["region"].items():
+        expected_errors = regions.count(name) * (1 - own[name]["accuracy"])
+        assert found_here.excess == pytest.approx(wrong[name] - expected_errors, abs=1e-9)
+    [first, second] = worst_first(window.segments)
+    assert (first[1], second[1]) == ("south", "north")
+    text = worst_text(window.segments)
+    assert text is not None
+    assert text.startswith("region=south accuracy 0.3")
+
+
 def test_too_few_rows_of_a_value_are_absent_with_their_reason(bench: Bench) -> None:
     ids = [f"id-{place:03d}" for place in range(200)]
     regions = ["north"] * 180 + ["south"] * 20
@@ -410,5 +445,5 @@ def test_a_window_with_segments_comes_back_from_its_text_and_one_from_before_the
     window = bench.windows()[-1]
     assert decode_window(encode_window(window)) == window
     record: Mapping[str, object] = window_record(window)["segments"]["region"]["north"]
-    assert set(record) == {"predictions", "labels", "reference_predictions", "values", "columns"}
+    assert set(record) == {"predictions", "labels", "reference_predictions", "excess", "values", "columns"}
     assert decode_window(encode_window(replace(window, segments={}))).segments == {}

@@ -53,9 +53,12 @@ def status(
     if as_json:
         print_json({"url": base, **readiness, "state_bytes": size, "models": models})
     else:
-        rows = [[_short(name, model.get(name)) for name in _COLUMNS] for model in models]
+        # Only models that declare segments have this one.
+        segments = ("worst_segment",) if any("worst_segment" in model for model in models) else ()
+        columns = (*_COLUMNS[:6], *segments, *_COLUMNS[6:])
+        rows = [[_short(name, model.get(name)) for name in columns] for model in models]
         title = f"{base}: {readiness['status']}" + (f", state of {size:,} bytes" if size else "")
-        print_table(title, [name.replace("_", " ") for name in _COLUMNS], rows)
+        print_table(title, [name.replace("_", " ") for name in columns], rows)
         for reason in readiness["reasons"]:
             console(error=True).print(reason)
     if readiness["status"] != "ok":

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from monitor.commands.common import print_table
 from monitor.statistics.result import Absent, Estimate, Result
+from monitor.statistics.segments import worst_text
 from monitor.verdict import SEVERITY, WindowResult
 from monitor.window_codec import iso
 
@@ -20,6 +21,7 @@ def print_windows(title: str, windows: Iterable[WindowResult]) -> None:
     """One line for each window: what it covers, how much truth it has, its numbers, its worst verdict."""
     lines = list(windows)
     used = [name for name in _PERFORMANCE if any(name in line.values for line in lines)]
+    by_segment = ("worst segment",) if any(line.segments for line in lines) else ()
     columns = (
         "model",
         "version",
@@ -30,16 +32,18 @@ def print_windows(title: str, windows: Iterable[WindowResult]) -> None:
         "labels",
         *used,
         "most drifted",
+        *by_segment,
         "verdict",
     )
-    print_table(title, columns, [_row(line, used) for line in lines])
+    print_table(title, columns, [_row(line, used, bool(by_segment)) for line in lines])
 
 
-def _row(window: WindowResult, used: list[str]) -> list[object]:
+def _row(window: WindowResult, used: list[str], by_segment: bool) -> list[object]:
     maturity = f"final, revision {window.revision}" if window.maturity == "final" else window.maturity
     values = [_value(window.values.get(name)) for name in used]
     place = [window.model, window.version, window.window.name, iso(window.window.end), maturity]
-    return [*place, window.predictions, window.labels, *values, _most_drifted(window), _verdict(window)]
+    worst = [worst_text(window.segments) or ""] if by_segment else []
+    return [*place, window.predictions, window.labels, *values, _most_drifted(window), *worst, _verdict(window)]
 
 
 def _value(result: Result | None) -> str:

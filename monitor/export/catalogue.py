@@ -10,13 +10,20 @@ import sys
 from dataclasses import dataclass
 from typing import Literal
 
-from monitor.export.statistic_metrics import COLUMN_BY_KEY, COLUMN_STATISTICS, VALUE_STATISTICS, Statistic
+from monitor.export.statistic_metrics import (
+    COLUMN_BY_KEY,
+    COLUMN_STATISTICS,
+    SEGMENT_STATISTICS,
+    VALUE_STATISTICS,
+    Statistic,
+)
 
 Kind = Literal["gauge", "counter", "info"]
-Group = Literal["daemon", "evaluation", "records", "window", "drift", "alarm"]
+Group = Literal["daemon", "evaluation", "records", "window", "drift", "segment", "alarm"]
 
 WINDOW_LABELS = ("model", "version", "window", "maturity")
 COLUMN_LABELS = (*WINDOW_LABELS, "column")
+SEGMENT_LABELS = (*WINDOW_LABELS, "segment", "segment_value")
 SOURCE_LABELS = ("model", "source")
 ALARM_LABELS = ("model", "version", "check")
 # Columns beyond the series budget are still seen: through the largest value of these over all columns.
@@ -183,6 +190,29 @@ _DRIFT = (
     ),
 )
 
+_SEGMENT = (
+    _gauge(
+        "segment", SEGMENT_LABELS, "segment_predictions", "predictions", "Predictions with this value of the segment"
+    ),
+    _gauge(
+        "segment", SEGMENT_LABELS, "segment_labels", "labels", "Labelled predictions with this value of the segment"
+    ),
+    _gauge(
+        "segment",
+        SEGMENT_LABELS,
+        "segment_excess_errors",
+        "predictions",
+        "Errors of the value's labelled predictions beyond those that the reference's rate would give",
+    ),
+    _gauge(
+        "segment",
+        SEGMENT_LABELS,
+        "segment_excess_squared_error",
+        "target²",
+        "Sum of squared errors of the value's labelled predictions beyond what the reference's mean would give",
+    ),
+)
+
 _ALARM = (
     _gauge(
         "alarm", (*ALARM_LABELS, "state"), "alarm_state", "boolean", "1 for the state an alarm is in, 0 for the others"
@@ -232,6 +262,7 @@ def _statistic_metrics() -> list[Metric]:
             metrics.append(_of(statistic, statistic.lower, WINDOW_LABELS, "window", f"Lower {statistic.level} bound: "))
             metrics.append(_of(statistic, statistic.upper, WINDOW_LABELS, "window", f"Upper {statistic.level} bound: "))
     metrics += [_of(statistic, statistic.metric, COLUMN_LABELS, "drift", "") for statistic in COLUMN_STATISTICS]
+    metrics += [_of(statistic, statistic.metric, SEGMENT_LABELS, "segment", "") for statistic in SEGMENT_STATISTICS]
     for key in MAXIMUM_KEYS:
         statistic = COLUMN_BY_KEY[key]
         metrics.append(_of(statistic, statistic.maximum, WINDOW_LABELS, "drift", "Largest over all columns: "))
@@ -244,7 +275,16 @@ def _of(statistic: Statistic, name: str, labels: tuple[str, ...], group: Group, 
 
 CATALOGUE: dict[str, Metric] = {
     metric.name: metric
-    for metric in (*_DAEMON, *_EVALUATION, *_RECORDS, *_WINDOW, *_DRIFT, *_statistic_metrics(), *_ALARM)
+    for metric in (
+        *_DAEMON,
+        *_EVALUATION,
+        *_RECORDS,
+        *_WINDOW,
+        *_DRIFT,
+        *_SEGMENT,
+        *_statistic_metrics(),
+        *_ALARM,
+    )
 }
 
 _TITLES: dict[Group, str] = {
@@ -253,6 +293,7 @@ _TITLES: dict[Group, str] = {
     "records": "Predictions and labels",
     "window": "Windows: performance, delay, verdicts",
     "drift": "Drift of columns",
+    "segment": "Segments",
     "alarm": "Alarms",
 }
 
@@ -264,12 +305,16 @@ Made by `python -m monitor.export.catalogue`; edit `monitor/export/catalogue.py`
   `final` (the latest tumbling window whose labels are complete or overdue).
 - `column` is a feature's name, `p_<class>` for a class probability (compared on the clipped logit), `prediction`,
   `entropy` or `confidence`.
+- `segment_value` is a value of `segment`, `(other)` for those that are not told apart, or `(missing)`. Each prediction
+  is in one value of every segment: sum over `segment_value` one segment at a time. Numbers of fewer than 30 rows or
+  labels have no series; the history says why.
 - `subject` says what a check watches: `performance`, `drift` or `labels` (their coverage and delay).
 - A value that cannot be computed has no series; `trueup_absent_info` says why. No series is ever NaN.
 - After a failed evaluation a model's windows vanish. After three intervals without a commit everything vanishes but
   what is marked with a star.
 - A model has a series budget (2,000 by default): columns with the largest population stability index are kept,
-  `trueup_series_dropped` counts the rest, and the `trueup_drift_maximum_…` metrics cover all of them.
+  `trueup_series_dropped` counts the rest, and the `trueup_drift_maximum_…` metrics cover all of them. At most a quarter
+  of what windows leave of it goes to the values of segments in which most of a loss lies, or that drifted most.
 """
 
 # What stays on /metrics when everything else has expired: nothing here can be mistaken for a current value.

@@ -14,8 +14,15 @@ from monitor.errors import DefectError
 from monitor.export.catalogue import MAXIMUM_KEYS
 from monitor.export.series import Labels, Series, absent, extended, label_value, present
 from monitor.export.snapshot import CheckLimit
-from monitor.export.statistic_metrics import COLUMN_BY_KEY, Statistic, column_statistic, value_statistic
+from monitor.export.statistic_metrics import (
+    COLUMN_BY_KEY,
+    SEGMENT_STATISTICS,
+    Statistic,
+    column_statistic,
+    value_statistic,
+)
 from monitor.statistics.result import Absent, Estimate, Reason, Result
+from monitor.statistics.segments import SegmentStatistics
 from monitor.verdict import SEVERITY, WindowResult
 from monitor.windows import MICROSECONDS
 
@@ -28,12 +35,13 @@ Subject = Literal["performance", "drift", "labels"]
 
 @dataclass
 class WindowSeries:
-    """The series of one window: those of the whole, and those of every column by its name."""
+    """The series of one window: those of the whole, of every column by its name, of every value of a segment."""
 
     series: list[Series]
     columns: dict[str, list[Series]]
     labels: Labels
     unknown: set[str] = field(default_factory=set)
+    segments: dict[tuple[str, str], list[Series]] = field(default_factory=dict)
 
 
 def window_series(model: Labels, result: WindowResult, limits: tuple[CheckLimit, ...]) -> WindowSeries:
@@ -62,6 +70,9 @@ def window_series(model: Labels, result: WindowResult, limits: tuple[CheckLimit,
     made.series += _drift_series(labels, result, limits)
     for column, results in result.columns.items():
         made.columns[column] = _column_series(labels, column, results, made.unknown)
+    for segment, values in result.segments.items():
+        for own, statistics in values.items():
+            made.segments[segment, own] = list(_segment_series(labels, segment, own, statistics))
     return made
 
 
@@ -118,6 +129,21 @@ def _column_series(labels: Labels, column: str, results: Mapping[str, Result], u
     if observations:
         series.append(Series("trueup_column_observations", labels, float(observations)))
     return series
+
+
+def _segment_series(labels: Labels, segment: str, value: str, found: SegmentStatistics) -> Iterator[Series]:
+    labels = {**labels, "segment": label_value(segment), "segment_value": label_value(value)}
+    excess = "trueup_segment_excess_errors" if "accuracy" in found.values else "trueup_segment_excess_squared_error"
+    yield from present(
+        labels,
+        ("trueup_segment_predictions", found.predictions),
+        ("trueup_segment_labels", found.labels),
+        (excess, found.excess),
+    )
+    for statistic in SEGMENT_STATISTICS:
+        result = found.values.get(statistic.key)
+        if isinstance(result, Estimate):
+            yield from present(labels, (statistic.metric, result.value))
 
 
 def _finite(columns: Mapping[str, Mapping[str, Result]], key: str) -> list[float]:

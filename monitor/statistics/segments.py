@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,7 @@ from monitor.statistics.performance import (
     regression_statistics,
 )
 from monitor.statistics.result import Absent, Estimate, Reason, Result
+from monitor.statistics.summary import reference_values
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -40,6 +42,8 @@ Integers = npt.NDArray[np.int64]
 MINIMUM_N = MINIMUM_ROWS
 # Columns named per value, those that drifted most.
 WORST_COLUMNS = 5
+# What adds up over rows and so tells where a loss lies.
+EXCESS_METRICS = {"classification": "accuracy", "regression": "mean_squared_error"}
 DRIFT = "drift_maximum_population_stability_index_excess"
 _NO_HISTOGRAMS = Absent(Reason.NOT_APPLICABLE, 0, "histograms of scores are not kept per segment")
 
@@ -49,8 +53,10 @@ class SegmentStatistics:
     """One value of a segment within a window, by the names that the whole window's statistics have.
 
     `reference_predictions`: rows of the reference with this value, None where it was not told apart by the segment.
-    `columns` holds the drift of the columns that drifted most, and `values` the largest as
-    `drift_maximum_population_stability_index_excess`.
+    `excess`: labelled rows × (their rate of errors − that of the reference's rows of this value); of a regression the
+    same of the squared error. Where the reference has too few such rows all of its rows stand for them; None without
+    any, or without enough labels. It adds up, and so says how much of a loss lies in this value. `columns` holds the
+    drift of the columns that drifted most, `values` the largest as `drift_maximum_population_stability_index_excess`.
     """
 
     predictions: int
@@ -58,6 +64,7 @@ class SegmentStatistics:
     values: Mapping[str, Result]
     columns: Mapping[str, Mapping[str, Result]] = field(default_factory=dict)
     reference_predictions: int | None = None
+    excess: float | None = None
 
 
 @dataclass(frozen=True)
@@ -89,8 +96,39 @@ def segment_statistics(
             values |= slot_performance(reference, labelled, place)
             values |= drift[name][slot].values
             before = None if then is None else int(then.rows[place])
-            found[name][slot] = SegmentStatistics(predictions, labels, values, drift[name][slot].columns, before)
+            excess = _excess(reference, name, slot, values)
+            found[name][slot] = SegmentStatistics(
+                predictions, labels, values, drift[name][slot].columns, before, excess
+            )
     return found
+
+
+def worst_first(segments: Segments) -> list[tuple[str, str, SegmentStatistics]]:
+    """(segment, value, its statistics): by excess, then those without one by drift, then by name."""
+
+    def rank(item: tuple[str, str, SegmentStatistics]) -> tuple[bool, float, float, str, str]:
+        segment, value, found = item
+        drift = found.values.get(DRIFT)
+        moved = drift.value if isinstance(drift, Estimate) else float("-inf")
+        return found.excess is None, -(found.excess or 0.0), -moved, segment, value
+
+    every = [(segment, value, found) for segment, values in segments.items() for value, found in values.items()]
+    return sorted(every, key=rank)
+
+
+def worst_text(segments: Segments) -> str | None:
+    """In a few words the value in which most of a loss lies; where no labels tell, the one that drifted most."""
+    for segment, value, found in worst_first(segments):
+        accuracy, drift = found.values.get("accuracy"), found.values.get(DRIFT)
+        name = f"{segment}={value}"
+        if found.excess is not None and isinstance(accuracy, Estimate):
+            return f"{name} accuracy {accuracy.value:.3g}, {found.excess:+.0f} errors of {accuracy.n}"
+        error = found.values.get("root_mean_squared_error")
+        if found.excess is not None and isinstance(error, Estimate):
+            return f"{name} RMSE {error.value:.4g} of {error.n}"
+        if isinstance(drift, Estimate):
+            return f"{name} {drift.detail} PSI {drift.value:.3g} beyond chance"
+    return None
 
 
 def slot_performance(reference: Reference, outcomes: SegmentOutcomes | None, place: int) -> dict[str, Result]:
@@ -107,7 +145,9 @@ def slot_performance(reference: Reference, outcomes: SegmentOutcomes | None, pla
     return classification_statistics(sums) | {"auroc": _NO_HISTOGRAMS}
 
 
-def reference_performance(reference: Reference) -> dict[str, dict[str, dict[str, float]]]:
+# A reference does not change, and every window asks for the same.
+@lru_cache(maxsize=4)
+def reference_performance(reference: Reference) -> Mapping[str, Mapping[str, Mapping[str, float]]]:
     """The reference's own performance by segment, value and statistic, where it has enough labels."""
     if reference.outcome is None:
         return {}
@@ -149,6 +189,25 @@ def column_excess(reference: Integers, current: Integers, offsets: Integers) -> 
     few = (n < MINIMUM_ROWS) | (m < MINIMUM_ROWS)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(few, np.nan, index - (cells - 1) * (1 / n + 1 / m))
+
+
+def _excess(reference: Reference, segment: str, value: str, values: Mapping[str, Result]) -> float | None:
+    metric = EXCESS_METRICS[reference.schema.task]
+    now, before = values[metric], reference_value(reference, metric, segment, value)
+    if before is None or not isinstance(now, Estimate):
+        return None
+    return now.n * (before - now.value if metric == "accuracy" else now.value - before)
+
+
+def reference_value(reference: Reference, metric: str, segment: str, value: str) -> float | None:
+    """A number of the reference's rows of one value, else of all its rows; None where it has no labels."""
+    own = reference_performance(reference).get(segment, {}).get(value, {})
+    return own[metric] if metric in own else _whole_performance(reference).get(metric)
+
+
+@lru_cache(maxsize=4)
+def _whole_performance(reference: Reference) -> Mapping[str, float]:
+    return reference_values(reference)
 
 
 def _estimates(reference: Reference, own: SegmentInputs, place: int) -> dict[str, Result]:

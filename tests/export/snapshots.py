@@ -9,6 +9,7 @@ from monitor.export.snapshot import AlarmSnapshot, ModelSnapshot, Snapshot, Sour
 from monitor.export.statistic_metrics import COLUMN_BY_KEY
 from monitor.label_join import Maturity
 from monitor.statistics.result import Absent, Estimate, Reason, Result
+from monitor.statistics.segments import DRIFT, Segments, SegmentStatistics
 from monitor.verdict import Check, CheckSettings, Threshold, Verdict, WindowResult, judge
 from monitor.windows import MICROSECONDS, Window
 
@@ -55,6 +56,18 @@ REGRESSION: Mapping[str, Result] = {
     "label_delay_p50_seconds": Estimate(55.0, 1_000),
     "label_delay_p95_seconds": Estimate(110.0, 1_000),
 }
+
+
+def told_apart(values: Mapping[str, Result], count: int = 2) -> Segments:
+    """The values `r0`, `r1` … of the segment region, the last the worst, each with the numbers of the whole."""
+    return {
+        "region": {
+            f"r{place}": SegmentStatistics(500, 250, {**values, DRIFT: Estimate(0.1 * place, 500)}, excess=float(place))
+            for place in range(count)
+        }
+    }
+
+
 CHECKS = CheckSettings(
     values=(
         Check("accuracy", critical=Threshold("below", 0.9)),
@@ -86,6 +99,7 @@ def window(
     end: float = NOW,
     revision: int = 0,
     verdicts: Mapping[str, Verdict] | None = None,
+    segments: Segments | None = None,
 ) -> WindowResult:
     """An evaluated window that ends at `end` seconds, judged by `CHECKS`."""
     if columns is None:
@@ -104,6 +118,7 @@ def window(
         columns=columns,
         verdicts=judge(CHECKS, values, columns, REFERENCE) if verdicts is None else verdicts,
         rolling=maturity == "provisional",
+        segments=segments or {},
     )
 
 
@@ -116,8 +131,8 @@ def model(name: str = "digits", *, task: str = "classification", **changes: obje
         task=task,
         versions=(VersionInfo("1", "ok"), VersionInfo("2", "no_reference")),
         windows=(
-            window(name, values=values),
-            window(name, values=values, maturity="final", end=NOW - 3_600, revision=1),
+            window(name, values=values, segments=told_apart(values)),
+            window(name, values=values, maturity="final", end=NOW - 3_600, revision=1, segments=told_apart(values)),
         ),
         predictions_total={"1": 12_345, "2": 10},
         repeats_total={"identical": 12, "conflicting": 1},

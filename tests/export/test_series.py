@@ -12,8 +12,20 @@ from monitor.export.series import LONGEST_LABEL, Series, label_value
 from monitor.export.snapshot import CheckLimit, Snapshot, check_limits
 from monitor.export.snapshot_series import self_series, snapshot_series
 from monitor.statistics.result import Absent, Estimate, Reason
+from monitor.statistics.segments import SegmentStatistics
 from monitor.verdict import Verdict
-from tests.export.snapshots import CHECKS, NOW, REFERENCE, daemon, drift, full, model, window
+from tests.export.snapshots import (
+    CHECKS,
+    CLASSIFICATION,
+    NOW,
+    REFERENCE,
+    daemon,
+    drift,
+    full,
+    model,
+    told_apart,
+    window,
+)
 
 
 def shown(snapshot: Snapshot, name: str, budget: int = 2_000, **labels: str) -> list[Series]:
@@ -237,6 +249,30 @@ def test_the_maximum_over_columns_does_not_depend_on_the_budget() -> None:
     for budget in (60, 10**6):
         (largest,) = shown(snapshot, "trueup_drift_maximum_population_stability_index", budget)
         assert largest.value == pytest.approx(0.7)
+
+
+def test_the_budget_keeps_the_worst_values_of_segments_for_a_quarter_of_the_room() -> None:
+    segments = told_apart(CLASSIFICATION, 200)
+    windows = tuple(window(columns=drift(100), segments=segments, seconds=seconds) for seconds in (3_600.0, 86_400.0))
+    snapshot = daemon(model(windows=windows))
+    everything = len(shown(snapshot, "trueup_segment_predictions", 10**6))
+    kept = {item.labels["segment_value"] for item in shown(snapshot, "trueup_segment_predictions", 1_000)}
+    assert everything == 400
+    assert 5 < len(kept) < 50
+    assert kept == {f"r{place}" for place in range(200 - len(kept), 200)}
+    names = [item.name for item in snapshot_series(snapshot, 1_000) if item.name.startswith("trueup_segment_")]
+    assert len(names) <= 250
+    assert columns_shown(snapshot, budget=1_000)
+
+
+def test_a_value_of_a_segment_without_a_number_has_no_series_of_it() -> None:
+    few = {**CLASSIFICATION, "accuracy": Absent(Reason.TOO_FEW_LABELS, 3), "f1": Absent(Reason.TOO_FEW_LABELS, 3)}
+    segments = {"region": {"eu": SegmentStatistics(40, 3, few)}}
+    snapshot = daemon(model(windows=(window(segments=segments),)))
+    (labels,) = shown(snapshot, "trueup_segment_labels", segment="region", segment_value="eu")
+    assert labels.value == 3
+    assert shown(snapshot, "trueup_segment_accuracy_ratio") == []
+    assert shown(snapshot, "trueup_segment_excess_errors") == []
 
 
 def test_a_cut_is_told_in_every_window_it_was_made_in() -> None:
