@@ -26,7 +26,7 @@ import pytest
 import yaml
 
 from monitor.export.prometheus import CONTENT_TYPE, Exposition
-from monitor.export.statistic_metrics import VALUE_BY_KEY
+from monitor.export.statistic_metrics import SEGMENT_STATISTICS, VALUE_BY_KEY
 from monitor.records import Task
 
 ROOT = Path(__file__).parents[1]
@@ -40,7 +40,9 @@ _POLL_SECONDS = 0.1
 
 def _metrics(*keys: str) -> frozenset[str]:
     statistics = [VALUE_BY_KEY[key] for key in keys]
-    return frozenset(name for item in statistics for name in (item.metric, item.lower, item.upper))
+    # Of the values of segments there are some of the same statistics.
+    of_segments = {item.metric for item in SEGMENT_STATISTICS if item.key in keys}
+    return frozenset(name for item in statistics for name in (item.metric, item.lower, item.upper)) | of_segments
 
 
 # What a model of a task does not have: the performance statistics of the other one.
@@ -56,7 +58,8 @@ _OTHER_TASK: dict[Task, frozenset[str]] = {
         "estimated_root_mean_squared_error",
         "estimated_mean_absolute_error_error",
         "estimated_mean_squared_error_error",
-    ),
+    )
+    | {"trueup_segment_excess_squared_error"},
     "regression": _metrics(
         "accuracy",
         "balanced_accuracy",
@@ -76,7 +79,8 @@ _OTHER_TASK: dict[Task, frozenset[str]] = {
         "estimated_f1_error",
         "estimated_auroc_error",
         "label_shift_distance",
-    ),
+    )
+    | {"trueup_segment_excess_errors"},
 }
 
 
@@ -125,8 +129,10 @@ def dashboard_queries(path: Path = DASHBOARD) -> list[PanelQuery]:
     return queries
 
 
-def applicable(query: PanelQuery, task: Task, checks: Iterable[str]) -> bool:
-    """Whether a query can have data of a model with this task and these checks."""
+def applicable(query: PanelQuery, task: Task, checks: Iterable[str], *, segments: bool = True) -> bool:
+    """Whether a query can have data of a model with this task and these checks, that declares segments or none."""
+    if not segments and any(metric.startswith("trueup_segment_") for metric in query.metrics):
+        return False
     limited = re.findall(r'trueup_check_limit\{[^}]*check="(\w+)"', query.expr)
     return not query.metrics & _OTHER_TASK[task] and set(limited) <= set(checks)
 
