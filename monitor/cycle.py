@@ -95,12 +95,19 @@ class ModelCycle:
     _windows: WindowStage = field(init=False)
     _alarms: AlarmStage = field(init=False)
     _rollup: RollUp = field(init=False)
+    # Whether windows that nothing came for are to be looked at too: after a start, the settings may be others.
+    _everything: bool = field(init=False, default=True)
 
     def __post_init__(self) -> None:
         self._rollup = RollUp(self.settings)
         learning = Learning(self.settings)
         self._windows = WindowStage(self.settings, learning, self.quiet_windows)
         self._alarms = AlarmStage(self.settings, self.log, learning)
+
+    def quieten(self, lengths: frozenset[float]) -> None:
+        """From the next run on, leave provisional numbers of these lengths (seconds) alone, and of no others."""
+        self._windows.quiet_windows = lengths
+        self._everything = True
 
     def run(self, now: int) -> CycleReport:
         """Consume what is new, rebuild, evaluate, commit; raises and changes nothing if any of it fails."""
@@ -152,7 +159,7 @@ class ModelCycle:
             self._count_repeats(state, tally, repeats)
             self._note_versions(state, now)
             mark = watermark(self._sources(state, now), self.settings.windows, now)
-            published = self._windows.publish(state, self.references, dirty.all, mark, now)
+            published = self._windows.publish(state, self.references, dirty.all, mark, now, everything=self._everything)
             self._count_expired(state, mark, now)
             clear_dirty(state, self.settings.name, forgotten)
             state.set_cursor(self.settings.name, "predictions", predictions_until)
@@ -167,6 +174,7 @@ class ModelCycle:
             report = replace(self._report(state, published, mark), alarms=tuple(alarms))
             self._roll_up(state)
             fault_point("cycle.committing")
+        self._everything = False
         fault_point("cycle.committed")
         return report
 

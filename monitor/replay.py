@@ -127,7 +127,7 @@ def _run(
                     lateness = round(settings.windows.allowed_lateness_seconds * MICROSECONDS)
                     transaction.note_source(settings.name, "replay", now + lateness, now)
                 if step == count:
-                    cycle.quiet_windows = frozenset()
+                    cycle.quieten(frozenset())
                 report = cycle.run(now)
                 changed += _changes(report.alarms, known, now)
             if progress is not None:

@@ -68,34 +68,48 @@ class WindowStage:
     _mergers: dict[str, tuple[str, PaneMerger[Profile], PaneMerger[OutcomeProfile]]] = field(default_factory=dict)
 
     def publish(
-        self, state: Transaction, references: ReferenceStore, changed: ChangedPanes, mark: int | None, now: int
+        self,
+        state: Transaction,
+        references: ReferenceStore,
+        changed: ChangedPanes,
+        mark: int | None,
+        now: int,
+        *,
+        everything: bool = False,
     ) -> list[WindowResult]:
         """Evaluate and store every tumbling window that is complete and new, or whose content or maturity changed.
 
         `changed`: starts of the panes of a version that were rebuilt. `mark`: the watermark; nothing is complete
-        without one.
+        without one. `everything`: look at all unfinished windows once, since what was decided with other settings may
+        be decided otherwise now.
         """
         if mark is None:
             return []
         published = []
-        unfinished = state.unfinished_windows(self.settings.name)
+        due = self._due(state, everything, now)
         for version in state.versions(self.settings.name):
             reference = references.get(version)
             if reference is None:
                 continue
             for seconds in self.settings.windows.window_seconds:
                 windows = {tumbling_window(pane, seconds) for pane in changed(version)}
-                windows |= {
-                    Window(stored.start, stored.end, stored.seconds)
-                    for stored in unfinished
-                    if stored.version == version and stored.seconds == seconds
-                }
+                windows |= due.get((version, seconds), set())
                 windows |= self._newly_complete(state, version, seconds, mark)
                 for window in sorted(windows):
                     if window.end <= mark:
                         result = self._publish_window(state, version, reference, window, now)
                         published += [result] if result else []
         return published
+
+    def _due(self, state: Transaction, everything: bool, now: int) -> dict[tuple[str, float], set[Window]]:
+        """Unfinished windows to look at although no pane changed, by (version, length): those at their horizon."""
+        horizon = round(self.settings.labels.horizon_seconds * MICROSECONDS)
+        due: dict[tuple[str, float], set[Window]] = {}
+        for head in state.unfinished_windows(self.settings.name):
+            if everything or now >= head.end + horizon:
+                window = Window(head.start, head.end, head.seconds)
+                due.setdefault((head.version, head.seconds), set()).add(window)
+        return due
 
     def _newly_complete(self, state: Transaction, version: str, seconds: float, mark: int) -> set[Window]:
         name, cursor = self.settings.name, f"published {seconds:g} {version}"
@@ -115,10 +129,7 @@ class WindowStage:
         made_of = self._made_of(state, version, reference, window)
         if not made_of.predictions:
             return None
-        history = state.windows(
-            self.settings.name, version=version, seconds=window.seconds, start=window.start, end=window.start + 1
-        )
-        latest = history[-1] if history else None
+        latest = state.latest_revision(self.settings.name, version, window.seconds, window.start)
         ripe = maturity(window, made_of.predictions, made_of.labels, self.settings.labels, now)
         if latest is not None and latest.maturity == "final":
             ripe = "final"

@@ -353,7 +353,7 @@ def test_a_failed_cycle_consumes_nothing(bench: Bench, monkeypatch: pytest.Monke
     batch = predictions(IDS, start=START)
     bench.send(batch, labels(IDS, list(truth.values())))
 
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise OSError("the disk is gone")
 
     monkeypatch.setattr(WindowStage, "publish", broken)

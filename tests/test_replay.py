@@ -149,6 +149,18 @@ def test_labels_of_the_future_are_not_known_and_windows_that_are_cut_off_are_not
     assert {window.window.seconds for window in part} == {3600.0}
 
 
+def test_windows_that_are_still_provisional_say_what_is_known_at_the_end(bench: Bench) -> None:
+    ids = [f"id-{place:03d}" for place in range(240)]
+    truth = truth_for(ids)
+    batch = predictions(ids, start=START, step=MINUTE)
+    bench.send(batch, labels(ids[::2], [truth[name] for name in ids[::2]], time=START + 8 * HOUR))
+    windows = past(bench, until=START + 10 * HOUR, step_seconds=3600.0).windows
+    assert {(w.window.seconds, w.predictions, w.labels) for w in windows} == {(3600, 60, 30), (4 * 3600, 120, 60)}
+    assert {(w.maturity, w.revision) for w in windows} == {("provisional", 0)}
+    known = {name: truth[name] for name in ids[120::2]}
+    assert value(windows[-1], "accuracy") == pytest.approx(expected(batch, known)[0], abs=1e-12)
+
+
 def test_a_replay_changes_neither_the_log_nor_the_state(bench: Bench) -> None:
     ids = [f"id-{place:03d}" for place in range(60)]
     bench.send(predictions(ids, start=START, step=MINUTE), labels(ids, list(truth_for(ids).values())))

@@ -17,7 +17,16 @@ from sqlalchemy.engine import Connection, Engine
 
 from monitor.errors import OperatorError
 from monitor.state.database import WRITE, holder_pid, lock_beside, make_engine, migrate, sqlite_path
-from monitor.state.schema import HEAD, LEASE, EvaluationRecord, PaneDigest, PaneKind, StoredPane, StoredWindow
+from monitor.state.schema import (
+    HEAD,
+    LEASE,
+    EvaluationRecord,
+    PaneDigest,
+    PaneKind,
+    StoredPane,
+    StoredWindow,
+    WindowHead,
+)
 from monitor.state.transaction import Transaction
 
 __all__ = [
@@ -29,6 +38,7 @@ __all__ = [
     "StoredPane",
     "StoredWindow",
     "Transaction",
+    "WindowHead",
     "holder_pid",
     "open_state",
     "sqlite_path",

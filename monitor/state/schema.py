@@ -81,6 +81,18 @@ class StoredWindow:
     result: str
 
 
+class WindowHead(NamedTuple):
+    """One revision of a tumbling window without its values."""
+
+    version: str
+    seconds: float
+    start: int
+    end: int
+    revision: int
+    maturity: str
+    fingerprint: str
+
+
 @dataclass(frozen=True)
 class EvaluationRecord:
     """How the evaluations of one model went; times in µs."""

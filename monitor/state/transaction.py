@@ -12,6 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from monitor.state import statements
 from monitor.state.schema import (
     COUNTERS,
     CURSORS,
@@ -27,6 +28,7 @@ from monitor.state.schema import (
     PaneKind,
     StoredPane,
     StoredWindow,
+    WindowHead,
 )
 from monitor.windows import SourceProgress
 
@@ -212,36 +214,20 @@ class Transaction:
         rows = self._connection.execute(query).mappings().all()
         return [_window(row) for row in reversed(rows)]
 
-    def unfinished_windows(self, model: str) -> list[StoredWindow]:
-        """Windows that have no final revision yet."""
-        later = WINDOWS.alias("later")
-        query = sa.select(WINDOWS).where(
-            WINDOWS.c.model == model,
-            WINDOWS.c.maturity == "provisional",
-            ~sa.exists().where(
-                later.c.model == WINDOWS.c.model,
-                later.c.version == WINDOWS.c.version,
-                later.c.seconds == WINDOWS.c.seconds,
-                later.c.start == WINDOWS.c.start,
-                later.c.revision > WINDOWS.c.revision,
-            ),
-        )
-        return [_window(row) for row in self._connection.execute(query).mappings()]
+    def unfinished_windows(self, model: str) -> list[WindowHead]:
+        """The latest revision of every window that has no final one yet."""
+        return [WindowHead(*row) for row in self._connection.execute(statements.UNFINISHED, {"model": model})]
+
+    def latest_revision(self, model: str, version: str, seconds: float, start: int) -> WindowHead | None:
+        """The latest revision of one window, without its values; None where it was never published."""
+        wanted = {"model": model, "version": version, "seconds": seconds, "start": start}
+        row = self._connection.execute(statements.LATEST_REVISION, wanted).first()
+        return None if row is None else WindowHead(*row)
 
     def pane_digests(self, model: str, version: str, kind: PaneKind, start: int, end: int) -> list[PaneDigest]:
         """What the panes of [start, end) hold, in order."""
-        query = (
-            sa.select(PANES.c.start, PANES.c.digest, PANES.c.rows)
-            .where(
-                PANES.c.model == model,
-                PANES.c.version == version,
-                PANES.c.kind == kind,
-                PANES.c.start >= start,
-                PANES.c.start < end,
-            )
-            .order_by(PANES.c.start)
-        )
-        return [PaneDigest(int(row[0]), str(row[1]), int(row[2])) for row in self._connection.execute(query)]
+        wanted = {"model": model, "version": version, "kind": kind, "start": start, "end": end}
+        return [PaneDigest(*row) for row in self._connection.execute(statements.PANE_DIGESTS, wanted)]
 
     def put_pending(self, model: str, identifiers: Iterable[str], now: int) -> None:
         """Note labels that wait for their prediction; one that waits already keeps its age."""
@@ -339,9 +325,10 @@ class Transaction:
     def upsert(self, table: sa.TableClause, key: Mapping[str, Any], values: Mapping[str, Any]) -> None:
         """Set the values of the row with this key, which may not be there yet."""
         # Update first: repeated keys are the rule, and one writer holds the lease.
-        result = self._connection.execute(sa.update(table).where(*_matches(table, key)).values(**values))
-        if result.rowcount == 0:
-            self._connection.execute(sa.insert(table).values(**key, **values))
+        update, insert = statements.upsert(table, tuple(key), tuple(values))
+        parameters = statements.parameters(key, values)
+        if self._connection.execute(update, parameters).rowcount == 0:
+            self._connection.execute(insert, parameters)
 
 
 def _matches(table: sa.TableClause, key: Mapping[str, Any]) -> list[sa.ColumnElement[bool]]:
