@@ -31,12 +31,14 @@ from monitor.records import FEATURE_PREFIX, Kind, ModelSchema
 from monitor.references import ReferenceStore
 from monitor.settings import ModelSettings, MonitorSettings
 from monitor.state import State, Transaction, open_state
-from monitor.windows import MICROSECONDS
+from monitor.windows import MICROSECONDS, reached_clock
 
 # Records that name no model we know are counted under this name.
 NO_MODEL = ""
 REJECTED = "rejected"
 REJECTED_BY_SOURCE = "rejected by source"
+# Cursor of what the clock had reached when records were last taken in.
+CLOCK = "clock"
 
 
 class OwnSpool:
@@ -134,12 +136,18 @@ class Pipeline:
         Safe to kill at any point: the log commits a segment once, and a source that was not noted is seen by its panes.
         """
         self.own_spool.seal()
+        with self.state.transaction(write=False) as state:
+            reached = reached_clock(state.cursor(NO_MODEL, CLOCK), self.now())
         progress = ingest(
-            self.settings.spools, self.settings.log_url, future_limit=self._future_limit, set_aside=self._set_aside
+            self.settings.spools,
+            self.settings.log_url,
+            future_limit=lambda model: reached + self._future_guard(model),
+            set_aside=self._set_aside,
         )
         fault_point("ingest.unnoted")
         now = self.now()
         with self.state.transaction() as state:
+            state.set_cursor(NO_MODEL, CLOCK, reached_clock(reached, now))
             for (model, source), newest in progress.newest.items():
                 state.note_source(model, source, newest, now)
             for (model, reason), rows in progress.rejected.items():
@@ -192,11 +200,12 @@ class Pipeline:
         self.models = parts
         return changed
 
-    def _future_limit(self, model: str) -> int:
+    def _future_guard(self, model: str) -> int:
+        """How far ahead of the clock (µs) event times of a model may be."""
         guards = [parts.settings.windows.future_guard_seconds for parts in self.models.values()]
         parts = self.models.get(model)
         guard = parts.settings.windows.future_guard_seconds if parts else max(guards)
-        return self.now() + round(guard * MICROSECONDS)
+        return round(guard * MICROSECONDS)
 
     def _set_aside(self, model: str, kind: Kind, reason: str, rows: pa.Table) -> None:
         self.dead_letters.add(set_aside_rows(reason, rows), source="spool", model=model, kind=kind, now=self.now())

@@ -62,7 +62,7 @@ def upsert(table: sa.TableClause, key: tuple[str, ...], values: tuple[str, ...])
         .where(*(table.c[name] == sa.bindparam(f"key_{name}") for name in key))
         .values({name: sa.bindparam(f"value_{name}") for name in values})
     )
-    bound = {name: sa.bindparam(f"key_{name}") for name in key}
+    bound: dict[str, Any] = {name: sa.bindparam(f"key_{name}") for name in key}
     return update, sa.insert(table).values(bound | {name: sa.bindparam(f"value_{name}") for name in values})
 
 
