@@ -82,7 +82,8 @@ class ModelCycle:
     """Evaluates one model again and again; keeps merged profiles in memory between cycles, nothing else.
 
     A replay, which shows what windows were in the end, leaves out what only matters while one looks on: `rolling`
-    windows, and better provisional numbers of the lengths (seconds) in `quiet_windows`.
+    windows, and better provisional numbers of the lengths (seconds) in `quiet_windows`. It shows all revisions; a state
+    that lasts is `thinned` of old ones.
     """
 
     settings: ModelSettings
@@ -92,6 +93,7 @@ class ModelCycle:
     join: matching.Join = field(default_factory=matching.LogJoin)
     rolling: bool = True
     quiet_windows: frozenset[float] = frozenset()
+    thinned: bool = True
     _windows: WindowStage = field(init=False)
     _alarms: AlarmStage = field(init=False)
     _rollup: RollUp = field(init=False)
@@ -101,7 +103,7 @@ class ModelCycle:
     def __post_init__(self) -> None:
         self._rollup = RollUp(self.settings)
         learning = Learning(self.settings)
-        self._windows = WindowStage(self.settings, learning, self.quiet_windows)
+        self._windows = WindowStage(self.settings, learning, self.quiet_windows, self.thinned)
         self._alarms = AlarmStage(self.settings, self.log, learning)
 
     def quieten(self, lengths: frozenset[float]) -> None:

@@ -27,6 +27,7 @@ from monitor.log.rejection import Rejected, RejectReason
 from monitor.log.roles import SourceRules
 from monitor.log.spool import SpoolSettings, SpoolWriter
 from monitor.log.tables import ModelLog
+from monitor.matching import REPEAT_HORIZON_SECONDS
 from monitor.records import FEATURE_PREFIX, Kind, ModelSchema
 from monitor.references import ReferenceStore
 from monitor.settings import ModelSettings, MonitorSettings
@@ -173,7 +174,14 @@ class Pipeline:
         """Merge small files of every log, drop what is over the retention, delete what nobody refers to any more."""
         retention = self.settings.retention_seconds
         logs = {name: parts.log for name, parts in self.models.items()}
-        return {name: maintain(log, self.now(), retention_seconds=retention) for name, log in logs.items()}
+        done = {name: maintain(log, self.now(), retention_seconds=retention) for name, log in logs.items()}
+        if retention is not None:
+            # Two days more than the log keeps: of a whole day, and of repeats up to a day after their winner.
+            before = self.now() - round((retention + 2 * REPEAT_HORIZON_SECONDS) * MICROSECONDS)
+            with self.state.transaction() as state:
+                for name in logs:
+                    state.prune_superseded(name, before)
+        return done
 
     def reject(self, rejected: Sequence[Rejected], *, source: str, model: str, kind: Kind) -> None:
         """Count rejected records and keep them as dead letters. Raises OSError as the disk reports it."""

@@ -117,7 +117,7 @@ def _run(
     state = open_state(f"sqlite:///{folder / 'state.db'}")
     try:
         quiet = frozenset(settings.windows.window_seconds) - {alarm_window_seconds(settings)}
-        cycle = ModelCycle(settings, log, state, references, join, rolling=False, quiet_windows=quiet)
+        cycle = ModelCycle(settings, log, state, references, join, rolling=False, quiet_windows=quiet, thinned=False)
         for step in range(1, count + 1):
             log.now = step
             now = min(steps.end(step), until)

@@ -30,6 +30,8 @@ ColumnStatistics = Mapping[str, Mapping[str, Result]]
 # Drift statistics of every column, and the drift of every value of a segment.
 KnownDrift = tuple[ColumnStatistics, SegmentDrift]
 ChangedPanes = Callable[[str], set[int]]
+# Of a window's revisions the newest are kept, and before them those whose number is a power of two.
+NEWEST_REVISIONS = 16
 # Windows whose drift statistics are kept in memory, for as long as only labels come; one takes some 40 kB.
 KNOWN_WINDOWS = 1_024
 
@@ -58,12 +60,14 @@ class _MadeOf:
 class WindowStage:
     """Evaluates the windows of one model; keeps merged profiles and drift statistics in memory, nothing else.
 
-    `quiet_windows`: lengths (seconds) whose provisional numbers are not made better while labels come.
+    `quiet_windows`: lengths (seconds) whose provisional numbers are not made better while labels come. `thinned`:
+    whether old revisions make room for new ones.
     """
 
     settings: ModelSettings
     learning: Learning
     quiet_windows: frozenset[float] = frozenset()
+    thinned: bool = True
     _known_drift: OrderedDict[str, KnownDrift] = field(default_factory=OrderedDict)
     _mergers: dict[str, tuple[str, PaneMerger[Profile], PaneMerger[OutcomeProfile]]] = field(default_factory=dict)
 
@@ -127,9 +131,9 @@ class WindowStage:
         self, state: Transaction, version: str, reference: Reference, window: Window, now: int
     ) -> WindowResult | None:
         made_of = self._made_of(state, version, reference, window)
-        if not made_of.predictions:
-            return None
         latest = state.latest_revision(self.settings.name, version, window.seconds, window.start)
+        if not made_of.predictions and latest is None:
+            return None
         ripe = maturity(window, made_of.predictions, made_of.labels, self.settings.labels, now)
         if latest is not None and latest.maturity == "final":
             ripe = "final"
@@ -166,6 +170,8 @@ class WindowStage:
                 result=encode_window(result),
             ),
         )
+        if self.thinned and (left := superfluous_revision(revision)) is not None:
+            state.drop_revision(self.settings.name, version, window.seconds, window.start, left)
         return result
 
     def _made_of(self, state: Transaction, version: str, reference: Reference, window: Window) -> _MadeOf:
@@ -221,3 +227,16 @@ class WindowStage:
             columns=columns,
             drift=drift,
         )
+
+
+def superfluous_revision(newest: int) -> int | None:
+    """The revision that need not be kept any more once `newest` is there; None where all before it stay.
+
+    What is left of n revisions is the first final one, the newest 16 and some log2(n) between them, so that a window
+    whose labels trickle in for months does not fill the state with what it said in every minute.
+
+    >>> [superfluous_revision(newest) for newest in (5, 18, 19, 20, 21)]
+    [None, None, 3, None, 5]
+    """
+    left = newest - NEWEST_REVISIONS
+    return left if left > 0 and left & (left - 1) else None

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from monitor.errors import OperatorError
 
 MICROSECONDS = 1_000_000
-# How far a clock may be behind what it had reached before that is no longer believed: a day, and an hour of summer time.
+# How far a clock may be behind what it had reached and that still be believed: a day, and an hour of summer time.
 CLOCK_TRUST_SECONDS = 90_000.0
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")

@@ -189,6 +189,20 @@ def test_a_corrected_label_gives_the_final_window_a_new_revision(bench: Bench) -
     assert windows[1].labels == 100
 
 
+def test_labels_that_trickle_in_for_ever_do_not_fill_the_state_with_revisions(bench: Bench) -> None:
+    truth = truth_for(IDS)
+    bench.send(predictions(IDS, start=START), labels(IDS, list(truth.values())))
+    for turn in range(40):
+        wrong = CLASSES[turn % 3]
+        bench.send(labels(IDS[:1], [wrong], time=START + 4 * HOUR + turn * MINUTE))
+        bench.run(START + 5 * HOUR + turn * MINUTE)
+    kept = [window.revision for window in bench.windows()]
+    assert kept == [1, 2, 4, 8, 16, *range(25, 41)]
+    assert value(bench.windows()[-1], "accuracy") == pytest.approx(
+        expected(predictions(IDS, start=START), truth | {IDS[0]: wrong})[0], abs=1e-12
+    )
+
+
 def test_an_older_correction_that_comes_late_changes_nothing(bench: Bench) -> None:
     truth = truth_for(IDS)
     bench.send(predictions(IDS, start=START), labels(IDS, list(truth.values()), time=START + 4 * HOUR))

@@ -20,6 +20,7 @@ from monitor.errors import OperatorError
 from monitor.forgetting import forget_before, forget_identifiers
 from monitor.log.spool import SpoolWriter
 from monitor.pipeline import Pipeline
+from monitor.statistics.result import Absent, Reason
 from monitor.verdict import WindowResult
 from tests.daemon_process import free_port, run_command, write_config
 from tests.records_samples import MODEL, labels, predictions
@@ -69,6 +70,29 @@ def test_a_window_is_computed_again_without_what_was_forgotten(bench: Bench) -> 
     assert window.columns == window_alone(bench.root / "alone", kept, truth).columns
     with bench.state.transaction(write=False) as state:
         assert dirty_panes(state, "pets") == {}
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_a_window_whose_predictions_are_all_forgotten_says_that_it_has_none(bench: Bench, labelled: bool) -> None:
+    truth = truth_for(IDS)
+    bench.send(predictions(IDS, start=START), predictions(["later"], start=START + HOUR))
+    if labelled:
+        bench.send(labels(IDS, list(truth.values()), time=START + HOUR // 2))
+    bench.run(START + 2 * HOUR)
+    before = [window for window in bench.windows() if window.window.start == START]
+    assert [window.predictions for window in before] == [100]
+
+    forget_identifiers(bench.cycle.log, bench.state, IDS, 300)
+    bench.run(START + 3 * HOUR)
+    bench.run(START + 4 * HOUR)
+    *earlier, window = [window for window in bench.windows() if window.window.start == START]
+    # A final window gets its next revision and keeps what it had said; a provisional one is replaced, as always.
+    assert earlier == (before if labelled else [])
+    assert (window.maturity, window.revision) == (("final", 2) if labelled else ("provisional", 0))
+    assert (window.predictions, window.labels, window.label_coverage) == (0, 0, None)
+    results = [*window.values.values(), *(item for column in window.columns.values() for item in column.values())]
+    assert {type(result) for result in results} == {Absent}
+    assert window.columns["age"]["population_stability_index"] == Absent(Reason.NO_ROWS)
 
 
 def window_alone(root: Path, batch: pa.RecordBatch, truth: dict[str, str]) -> WindowResult:

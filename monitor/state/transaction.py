@@ -188,6 +188,11 @@ class Transaction:
         }
         self.upsert(WINDOWS, key, values)
 
+    def drop_revision(self, model: str, version: str, seconds: float, start: int, revision: int) -> None:
+        """Remove one revision of a window."""
+        key = {"model": model, "version": version, "seconds": seconds, "start": start, "revision": revision}
+        self._connection.execute(sa.delete(WINDOWS).where(*_matches(WINDOWS, key)))
+
     def windows(
         self,
         model: str,
@@ -283,6 +288,11 @@ class Transaction:
         for (version, identifier), event_time in winners.items():
             key = {"model": model, "version": version, "prediction_id": identifier}
             self.upsert(SUPERSEDED, key, {"event_time": event_time})
+
+    def prune_superseded(self, model: str, before: int) -> int:
+        """Forget winners of before this event time (µs); returns how many."""
+        wanted = SUPERSEDED.c.model == model, SUPERSEDED.c.event_time < before
+        return int(self._connection.execute(sa.delete(SUPERSEDED).where(*wanted)).rowcount)
 
     def superseded(self, model: str, version: str) -> dict[str, int]:
         """Winning event time (µs) of every repeated prediction of this version whose repeats cross panes."""
