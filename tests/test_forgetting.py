@@ -207,7 +207,7 @@ def test_the_command_is_refused_while_a_daemon_writes(tmp_path: Path) -> None:
     config = write_config(tmp_path, free_port())
     daemon = Pipeline(load_config(config), clock=time.time)
     try:
-        with pytest.raises(OperatorError, match="in use by another daemon"):
+        with pytest.raises(OperatorError, match="Stop it, forget, start it again"):
             forget(["a"], None, config)
     finally:
         daemon.close()

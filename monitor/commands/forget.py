@@ -41,10 +41,18 @@ def forget(
     """
     from monitor.forgetting import forget_before, forget_identifiers
     from monitor.pipeline import Pipeline, find_model
+    from monitor.state import holder_pid
 
     wanted, day = _asked(identifiers, before)
     settings = load(config)
     name = find_model(settings, model).name
+    if (pid := holder_pid(settings.state_url)) is not None:
+        raise OperatorError(
+            "the daemon is running and may write what is to be forgotten",
+            where=settings.state_url,
+            got=f"process {pid}",
+            hint="Stop it, forget, start it again",
+        )
     pipeline = Pipeline(settings, clock=time.time)
     try:
         _drain(pipeline.ingest, settings.spools, wanted)
