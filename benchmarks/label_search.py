@@ -7,7 +7,8 @@ an outcome needs of every row; the strategies find the same rows:
 - `find`: the log's way for few labels. Files by the statistics of their ids, then the id column, then the other columns
   of row groups with a hit.
 - `id scan`: the id column of every file, nothing else: the bound for labels spread over all days.
-- `join`: one DuckDB join over the files whose range of ids overlaps the labels', the log's way for many labels.
+- `join`: the log's way for many labels. The id column of every file whose range of ids overlaps the labels', then the
+  other columns of row groups with a hit.
 - `index`: a sorted file of (hash of id, row group) beside the log, made once, read by memory map.
 """
 
@@ -24,10 +25,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from monitor.engines.hash_join import join_labels
 from monitor.engines.local import find
 from monitor.log.tables import ModelLog
 from monitor.matching import output_columns
-from monitor.records import TIMESTAMP, ModelSchema, prediction_schema
+from monitor.records import TIMESTAMP, ModelSchema, label_schema, prediction_schema
 
 DAYS, LABELS, CLASSES = 30, 10_000, 10
 DAY = 86_400_000_000
@@ -104,24 +106,24 @@ def by_find(log: ModelLog, ids: pa.Array) -> int:
     return 0 if rows is None else rows.num_rows
 
 
-def by_join(log: ModelLog, ids: pa.Array) -> int:
-    """A semi-join by DuckDB."""
-    import duckdb
+def by_join(log: ModelLog, _: pa.Array) -> int:
+    """`engines.hash_join`, which finds the labels in the log."""
+    newest = log.last_sequence("labels")
+    limits = {"after": newest - 1, "until": newest, "predictions_until": 10**9, "horizon": DAYS * DAY}
+    return sum(part.rows.num_rows for part in join_labels(log, output_columns(log), **limits))
 
-    names = ", ".join(f'"{name}"' for name in SEARCHED)
-    wanted_ids = pa.table({"id": ids})
-    low, high = pc.min(ids).as_py(), pc.max(ids).as_py()
-    files = [
-        file.uri
-        for file in log.files("predictions")
-        if file.identifiers is None or (file.identifiers[0] <= high and file.identifiers[1] >= low)
-    ]
-    with duckdb.connect() as connection:
-        connection.register("wanted_ids", wanted_ids)
-        query = f"SELECT {names} FROM read_parquet(?) WHERE prediction_id IN (SELECT id FROM wanted_ids)"
-        found = connection.sql(query, params=[files])
-        assert found is not None
-        return int(found.to_arrow_table().num_rows)
+
+def add_labels(log: ModelLog, ids: pa.Array) -> None:
+    """Labels of these ids, for those who find them in the log."""
+    columns: dict[str, object] = {
+        "prediction_id": ids,
+        "label": pa.repeat(pa.scalar(MODEL.classes[0]), len(ids)),
+        "label_time": pa.repeat(pa.scalar(START + DAYS * DAY), len(ids)).cast(TIMESTAMP),
+        "source": pa.nulls(len(ids), pa.string()),
+        "event_time": pa.nulls(len(ids), TIMESTAMP),
+    }
+    schema = label_schema(MODEL)
+    log.append("labels", pa.table([columns[item.name] for item in schema], schema=schema), {})
 
 
 class HashIndex:
@@ -197,6 +199,7 @@ def main() -> None:
             made = time.process_time() - started
             for spread in (False, True):
                 ids = wanted(log, spread=spread)
+                add_labels(log, ids)
                 strategies: dict[str, Callable[[ModelLog, pa.Array], int]] = {
                     "rescan": rescan,
                     "id scan": id_scan,

@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 from monitor.engines.local import pane_ranges, read_panes
 from monitor.engines.repeats import Tally
 from monitor.engines.winners import drop_superseded, unique_outcomes, unique_predictions
-from monitor.log.tables import ModelLog
+from monitor.log.tables import SEQUENCE, ModelLog
 from monitor.profiles.codec import decode_outcome, decode_profile, encode_outcome, encode_profile
 from monitor.profiles.model_profile import Profile, Reference, empty_outcome, profile_inputs, profile_outcomes
 from monitor.profiles.outcome import OutcomeProfile
@@ -41,7 +41,7 @@ def rebuild_inputs(
     """
     files = log.files("predictions")
     for wanted in pane_ranges(version, starts, settings.pane_seconds, files):
-        for start, rows in read_panes(log, "predictions", wanted, settings.pane_seconds, None):
+        for start, rows in read_panes(log, "predictions", wanted, settings.pane_seconds):
             tally.note_predictions(rows)
             if reference is None:
                 continue
@@ -62,11 +62,13 @@ def rebuild_outcomes(
 
     Without a reference there is nothing to profile against, and the rows are only counted.
     """
-    if log.schema("matched") is None:  # no label has ever found its prediction
+    known = log.schema("matched")
+    if known is None:  # no label has ever found its prediction
         return
+    columns = [*(name for name in known.names if name not in ("version", "source")), SEQUENCE]
     files = log.files("matched")
     for wanted in pane_ranges(version, starts, settings.pane_seconds, files):
-        for start, found in read_panes(log, "matched", wanted, settings.pane_seconds, None):
+        for start, found in read_panes(log, "matched", wanted, settings.pane_seconds, columns):
             rows = drop_superseded(found, superseded)
             tally.note_labels(rows)
             if reference is None:

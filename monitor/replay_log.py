@@ -10,7 +10,7 @@ reads what became known since.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,21 +91,23 @@ class ReplayLog(ModelLog):
         start: int | None = None,
         end: int | None = None,
         versions: Sequence[str] | None = None,
+        numbered: Collection[str] = (),
     ) -> Iterator[pa.RecordBatch]:
         """Record batches of matching rows that are known at the step it is."""
         until = self.now if until is None else min(until, self.now)
         if table == "labels":
             return
         if table == "matched":
-            yield from super().scan(table, columns, after=after, until=until, start=start, end=end, versions=versions)
+            limits = {"after": after, "until": until, "start": start, "end": end}
+            yield from super().scan(table, columns, **limits, versions=versions, numbered=numbered)
             return
         low = self._range[0] if not after else max(self._range[0], self._steps.end(after))
         high = min(self._range[1], self._steps.end(until))
         start, end = low if start is None else max(start, low), high if end is None else min(end, high)
-        numbered = columns is None or SEQUENCE in columns
-        wanted = columns if columns is None or not numbered else [*dict.fromkeys([*columns, "event_time"])]
-        for batch in super().scan(table, wanted, start=start, end=end, versions=versions):
-            if not numbered:
+        stepped = columns is None or SEQUENCE in columns
+        wanted = columns if columns is None or not stepped else [*dict.fromkeys([*columns, "event_time"])]
+        for batch in super().scan(table, wanted, start=start, end=end, versions=versions, numbered=numbered):
+            if not stepped:
                 yield batch
                 continue
             steps = (np.asarray(batch.column("event_time").cast(pa.int64())) - self._steps.origin) // self._steps.width

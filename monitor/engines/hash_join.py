@@ -72,8 +72,9 @@ def join_labels(
     after all labels of that id.
     """
     for files in _stretches(log.files("labels", after=after), _LABELS_AT_ONCE):
-        search = _Search(log, (after, until), predictions_until, horizon)
-        for some in _stretches(files, _IDS_AT_ONCE):
+        batches = list(_stretches(files, _IDS_AT_ONCE))
+        search = _Search(log, (after, until), predictions_until, horizon, keeps_ids=len(batches) == 1)
+        for some in batches:
             search.look_for(some)
         yield Joined(search.nothing(columns), search.missing())
         # The next part is read while the one before is used.
@@ -84,10 +85,14 @@ def join_labels(
 class _Search:
     """Labels and the predictions they were found to belong to, file by file."""
 
-    def __init__(self, log: ModelLog, sequences: tuple[int, int], predictions_until: int, horizon: int) -> None:
+    def __init__(
+        self, log: ModelLog, sequences: tuple[int, int], predictions_until: int, horizon: int, *, keeps_ids: bool
+    ) -> None:
         self._log, self._sequences = log, sequences
         self._until, self._horizon = predictions_until, horizon
         self._predictions, self._labels = _schema(log, "predictions"), _schema(log, "labels")
+        # Few enough ids are kept, so that those of the predictions are not read a second time.
+        self._kept = ("prediction_id", *_LABEL_COLUMNS) if keeps_ids else _LABEL_COLUMNS
         self._truth: list[pa.Table] = []
         self._found: dict[str, list[_Pairs]] = {}
         self._missing: list[pa.Array] = []
@@ -113,7 +118,7 @@ class _Search:
                 self._found.setdefault(file.uri, []).append(moved)
         self._note_missing(ids.column, found)
         self._count += labels.num_rows
-        self._truth.append(labels.select(_LABEL_COLUMNS))
+        self._truth.append(labels.select(self._kept))
 
     def missing(self) -> pa.Array:
         """Ids of labels that have no prediction."""
@@ -191,12 +196,11 @@ class _Search:
             end = start + parquet.metadata.row_group(group).num_rows
             low, high = np.searchsorted(rows, (start, end)).tolist()
             if low < high:
-                found = read_group(parquet, group, columns, self._predictions)
-                part = found.take(pa.array(rows[low:high] - start))
                 known = truth.take(pa.array(labels[low:high]))
-                for name in _LABEL_COLUMNS:
-                    part = part.append_column(name, known.column(name))
-                yield part
+                theirs = [name for name in columns if name not in self._kept]
+                found = read_group(parquet, group, theirs, self._predictions).take(pa.array(rows[low:high] - start))
+                names = [*columns, *_LABEL_COLUMNS]
+                yield pa.table([(known if name in self._kept else found).column(name) for name in names], names=names)
             start = end
 
 

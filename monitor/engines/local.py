@@ -21,6 +21,7 @@ from monitor.windows import MICROSECONDS
 
 # Rows read at once when panes are rebuilt; a pane larger than this is still read whole.
 CHUNK_ROWS = 400_000
+_DISTINCT_TEXT = frozenset({"prediction_id", "request_id", "version"})
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,10 @@ def touched_panes(
 
 
 def pane_ranges(version: str, starts: Iterable[int], pane_seconds: float, files: Sequence[LogFile]) -> list[PaneRange]:
-    """Dirty panes grouped so that one read takes about CHUNK_ROWS rows, judged by the files' statistics."""
+    """Dirty panes grouped so that one read takes about CHUNK_ROWS rows, judged by the files' statistics.
+
+    The rows of a file are taken to be spread evenly over its time.
+    """
     size = round(pane_seconds * MICROSECONDS)
     ordered = sorted(starts)
     ranges: list[PaneRange] = []
@@ -74,13 +78,17 @@ def read_panes(
     table: TableName,
     wanted: PaneRange,
     pane_seconds: float,
-    columns: Sequence[str] | None,
+    columns: Sequence[str] | None = None,
 ) -> Iterator[tuple[int, pa.Table]]:
-    """(pane start, its rows) for every wanted pane, repeats still inside; an empty table where nothing is left."""
-    data = log.read(table, columns, start=wanted.start, end=wanted.end, versions=[wanted.version])
+    """(pane start, its rows) for every wanted pane, repeats still inside; an empty table where nothing is left.
+
+    Text that usually repeats comes as dictionaries.
+    """
+    known = log.schema(table)
+    numbered = set() if known is None else set(known.names) - _DISTINCT_TEXT
+    data = log.read(table, columns, start=wanted.start, end=wanted.end, versions=[wanted.version], numbered=numbered)
     if data is None:
-        schema = log.schema(table)
-        empty = schema.empty_table() if schema is not None else pa.table({})
+        empty = known.empty_table() if known is not None else pa.table({})
         for start in wanted.starts:
             yield start, empty
         return
@@ -150,20 +158,15 @@ def _may_hold(file: LogFile, ordered: list[str]) -> bool:
 def _find_in_file(file: LogFile, identifiers: pa.Array, names: Sequence[str], known: pa.Schema) -> pa.Table | None:
     parquet = open_file(file, known)
     # A file that delta-rs rewrote says of itself that its text is of another Arrow type.
-    ids = parquet.read(columns=["prediction_id"], use_threads=True).column("prediction_id").cast(pa.string())
-    hits = pc.is_in(ids, value_set=identifiers)
-    if not pc.any(hits).as_py():
-        return None
-    mask = hits.combine_chunks() if isinstance(hits, pa.ChunkedArray) else hits
+    others = [name for name in names if name != "prediction_id"]
     parts: list[pa.Table] = []
-    offset = 0
     for group in range(parquet.num_row_groups):
-        count = parquet.metadata.row_group(group).num_rows
-        part = mask.slice(offset, count)
-        offset += count
-        if pc.any(part).as_py():
-            parts.append(read_group(parquet, group, names, known).filter(part))
-    return pa.concat_tables(parts)
+        ids = read_group(parquet, group, ["prediction_id"], known)
+        hits = pc.is_in(ids.column("prediction_id"), value_set=identifiers)
+        if pc.any(hits).as_py():
+            columns = [ids.column(0), *read_group(parquet, group, others, known).columns]
+            parts.append(pa.table(columns, names=["prediction_id", *others]).filter(hits).select(names))
+    return pa.concat_tables(parts) if parts else None
 
 
 def open_file(file: LogFile, known: pa.Schema) -> pq.ParquetFile:
@@ -191,5 +194,13 @@ def _typed(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
     return column.cast(kind.value_type).dictionary_encode() if pa.types.is_dictionary(kind) else column.cast(kind)
 
 
-def _rows_between(files: Sequence[LogFile], start: int, end: int) -> int:
-    return sum(file.rows for file in files if file.time is None or (file.time[0] < end and file.time[1] >= start))
+def _rows_between(files: Sequence[LogFile], start: int, end: int) -> float:
+    return sum(file.rows * _share(file.time, start, end) for file in files)
+
+
+def _share(time: tuple[int, int] | None, start: int, end: int) -> float:
+    """How much of a file's time lies in [start, end)."""
+    if time is None:
+        return 1.0
+    first, last = time
+    return max(min(last + 1, end) - max(first, start), 0) / (last + 1 - first)

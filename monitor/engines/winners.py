@@ -84,8 +84,11 @@ class _Rivals:
         if not columns:
             return
         starts, group = _groups(self._codes)
-        contents = content_codes(self._rows, columns)
-        differs = contents != contents[starts][group]
+        first = starts[group]
+        differs = np.zeros(group.size, dtype=bool)
+        for name in _sent(columns):
+            values = _values(one_array(self._rows.column(name)))
+            differs |= values != values[first]
         contested = np.flatnonzero(np.isin(group, np.unique(group[differs])))
         if not contested.size:
             return
@@ -133,8 +136,8 @@ def content_codes(rows: pa.Table, columns: Sequence[str]) -> Integers:
     """A number for every row, the same where and only where `content_hashes` of these columns is."""
     codes = np.zeros(rows.num_rows, dtype=np.int64)
     for name in _sent(columns):
-        values = _value_codes(one_array(rows.column(name)))
-        codes = np.unique(codes * (values.max(initial=0) + 1) + values, return_inverse=True)[1].reshape(-1)
+        values = np.unique(_values(one_array(rows.column(name))), return_inverse=True)[1]
+        codes = np.unique(codes * (values.max(initial=0) + 1) + values, return_inverse=True)[1]
     return codes
 
 
@@ -149,18 +152,18 @@ def _sent(columns: Sequence[str]) -> list[str]:
     return sorted(name for name in columns if name not in BOOKKEEPING)
 
 
-def _value_codes(column: pa.Array) -> Integers:
-    """A number ≥ 0 for every value, the same where their `repr` is: 0.0 is not -0.0, and NaN is NaN."""
+def _values(column: pa.Array) -> Integers:
+    """A number for every value, the same where their `repr` is: 0.0 is not -0.0, NaN is NaN, null is none of them."""
     if pa.types.is_floating(column.type):
         numbers = np.asarray(column.cast(pa.float64()).fill_null(0.0).to_numpy(zero_copy_only=False), np.float64)
         bits = np.where(np.isnan(numbers), _NAN, numbers.view(np.int64))
-        codes = np.unique(bits, return_inverse=True)[1] + 1
-        codes[np.asarray(column.is_null().to_numpy(zero_copy_only=False))] = 0
-        return np.asarray(codes, dtype=np.int64)
+        # No number is NaN and has other bits than NaN.
+        bits[np.asarray(column.is_null().to_numpy(zero_copy_only=False))] = _NAN + 1
+        return bits
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     indices = column.dictionary_encode().indices.fill_null(-1)
-    return np.asarray(indices.to_numpy(zero_copy_only=False), dtype=np.int64) + 1
+    return np.asarray(indices.to_numpy(zero_copy_only=False), dtype=np.int64)
 
 
 def _keep(rows: pa.Table, rivals: Integers, winners: Integers) -> pa.Table:

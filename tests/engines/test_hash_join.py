@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from monitor import matching
-from monitor.engines import hash_join, identifiers
+from monitor.engines import hash_join, identifiers, local
 from monitor.label_join import LabelSettings
 from monitor.log.tables import ModelLog
 from monitor.matching import Matching, match_labels
@@ -162,3 +164,25 @@ def test_who_has_a_prediction_by_another_label_does_not_wait(log: ModelLog, monk
     add(log, labels(["a"], ["dog"], time=EPOCH + 26 * HOUR), "labels")
     found, rows = both(log, monkeypatch)
     assert (found.waiting, len(rows)) == (frozenset(), 1)
+
+
+@pytest.mark.parametrize("many", [True, False])
+def test_ids_are_read_once_and_other_columns_only_where_a_prediction_was_found(
+    log: ModelLog, monkeypatch: pytest.MonkeyPatch, many: bool
+) -> None:
+    for day in range(4):
+        add(log, predictions([f"{place}-{day}" for place in range(9)], start=EPOCH + day * HOUR))
+    add(log, labels(["3-1", "4-2", "5-9"], ["cat"] * 3, time=EPOCH + 9 * HOUR), "labels")
+    read: Counter[str] = Counter()
+    honest = local.read_group
+
+    def counting(parquet: Any, group: int, names: Sequence[str], known: pa.Schema) -> pa.Table:
+        if "latency_seconds" in parquet.schema_arrow.names:
+            read.update(names)
+        return honest(parquet, group, names, known)
+
+    monkeypatch.setattr(local, "read_group", counting)
+    monkeypatch.setattr(hash_join, "read_group", counting)
+    _, rows = matches(log, monkeypatch, many=many)
+    assert {dict(row)["prediction_id"] for row in rows} == {"3-1", "4-2"}
+    assert (read["prediction_id"], read["prediction"]) == (4, 2)

@@ -96,6 +96,14 @@ def test_panes_are_read_together_as_long_as_their_rows_fit(monkeypatch: pytest.M
     assert [found.end for found in ranges] == [start + 2 * PANE for start in starts[::2]]
 
 
+def test_of_a_file_over_many_panes_each_takes_its_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "CHUNK_ROWS", 100)
+    starts = [START + place * PANE for place in range(6)]
+    whole = file(300, START, START + 6 * PANE - 1)
+    assert [len(found.starts) for found in pane_ranges("1", starts, 300, [whole])] == [2, 2, 2]
+    assert [len(found.starts) for found in pane_ranges("1", starts, 300, [file(101, START, START)])] == [1, 5]
+
+
 def test_a_pane_without_rows_is_read_as_empty(log: ModelLog) -> None:
     append(log, predictions(["a"], start=START))
     wanted = pane_ranges("1", {START, START + PANE, START - PANE}, 300, log.files("predictions"))
