@@ -20,6 +20,9 @@ from monitor.statistics.multiplicity import false_discovery_rates
 from monitor.statistics.sequential import Evidence
 
 _NAMED_COLUMNS = 5
+# A value is named where it holds so many times its share of the rows, and so much of the effect.
+_CONCENTRATED = 1.5
+_WORTH_NAMING = 0.1
 
 
 class Movement(StrEnum):
@@ -81,6 +84,25 @@ class Quality:
 
 
 @dataclass(frozen=True)
+class SegmentEffect:
+    """One value of a segment: how much of the effect lies in it.
+
+    `part`: of the effect (0–1 where nothing became better elsewhere; all values of a segment add up to 1), `share`: of
+    the rows or labels (`n` of them) that the effect is measured on. `metric`: what is measured, `before` on the
+    reference (None: nothing to tell), `now` in the window.
+    """
+
+    segment: str
+    value: str
+    metric: str
+    n: int
+    share: float
+    part: float
+    before: float | None
+    now: float
+
+
+@dataclass(frozen=True)
 class Explanation:
     """What accompanies one alarm; `text` is for people, the rest for reports and dashboards."""
 
@@ -88,7 +110,7 @@ class Explanation:
     since: int | None
     columns: tuple[ColumnMove, ...]
     watched: int
-    segments: tuple[tuple[str, float], ...]
+    segments: tuple[SegmentEffect, ...]
     damage: Damage
     quality: tuple[Quality, ...]
     text: str
@@ -137,13 +159,13 @@ def explain(
     check: str,
     moves: Sequence[ColumnMove],
     log_threshold: float,
-    segments: Sequence[tuple[str, float]] = (),
+    segments: Sequence[SegmentEffect] = (),
     quality: Sequence[Quality] = (),
 ) -> Explanation:
     """The explanation of an alarm: the columns whose own evidence reaches the limit, or the first one where none does.
 
-    `segments`: name and effect of the segments that moved most, largest first. `quality`: measured numbers go before
-    estimated ones in judging the damage.
+    `segments`: values of segments, those with the largest part of the effect first. `quality`: measured numbers go
+    before estimated ones in judging the damage.
     """
     named = [move for move in moves if move.log_evidence >= log_threshold] or list(moves[:1])
     begun = [move.since for move in named if move.since is not None]
@@ -166,9 +188,10 @@ def explain_risk(
     current: Counts,
     evidence: Evidence,
     observation_starts: Mapping[int, int],
+    segments: Sequence[SegmentEffect] = (),
     quality: Sequence[Quality] = (),
 ) -> Explanation:
-    """The explanation of an alarm on labelled predictions: which risks rose, from what to what, since when.
+    """The explanation of an alarm on labelled predictions: which risks rose, where, from what to what, since when.
 
     `reference` cells are (happened, did not) of every risk; `current` int64 [2 J]: the same since the start with most
     evidence. Named are the risks that rose, those with most evidence first.
@@ -187,9 +210,9 @@ def explain_risk(
     when = f", in predictions from about {_time(since)}" if since is not None else ""
     rose = "; ".join(text for _, _, text in found[:_NAMED_COLUMNS])
     text = f"{rose[:1].upper()}{rose[1:]} labelled predictions{when}." if found else "No labels show it."
-    if quality:
-        text = f"{text} {_damage_text(damage, quality)}"
-    return Explanation(check, since, (), len(reference.names), (), damage, tuple(quality), text)
+    more = (_segments_text(segments), _damage_text(damage, quality) if quality else "")
+    text = " ".join(part for part in (text, *more) if part)
+    return Explanation(check, since, (), len(reference.names), tuple(segments), damage, tuple(quality), text)
 
 
 def _homogeneity(before: Counts, now: Counts) -> float:
@@ -249,8 +272,32 @@ def _column_text(move: ColumnMove) -> str:
     return f"{move.column} {kind} ({change})"
 
 
-def _segments_text(segments: Sequence[tuple[str, float]]) -> str:
-    return f"Most in {', '.join(name for name, _ in segments[:3])}." if segments else ""
+def _segments_text(segments: Sequence[SegmentEffect]) -> str:
+    """The values that hold the most of the effect, of the segment that tells most; or that it is everywhere."""
+    if not segments:
+        return ""
+    # The first is that of the largest part; a segment of one value tells nothing.
+    telling = max(segments, key=lambda effect: (effect.part - effect.share, effect.part))
+    own = [effect for effect in segments if effect.segment == telling.segment]
+    if telling.part < _CONCENTRATED * telling.share or len(own) < 2:
+        return f"It is about as large in all values of {_joined(sorted({effect.segment for effect in segments}))}."
+    named = [effect for effect in own if effect.part >= _CONCENTRATED * effect.share and effect.part >= _WORTH_NAMING]
+    shown = "; ".join(_effect_text(effect) for effect in named[:3])
+    held, rows = sum(effect.part for effect in named[:3]), sum(effect.share for effect in named[:3])
+    rest = f"all others hold {max(1 - held, 0.0):.0%} of it with {max(1 - rows, 0.0):.0%} of the rows"
+    return f"It lies in {shown}; {rest}."
+
+
+def _effect_text(effect: SegmentEffect) -> str:
+    change = f"{effect.now:.4g}" if effect.before is None else f"{effect.before:.4g} → {effect.now:.4g}"
+    return (
+        f"{effect.segment}={effect.value} ({effect.part:.0%} of it with {effect.share:.0%} of the rows, "
+        f"n = {effect.n:,}: {effect.metric} {change})"
+    )
+
+
+def _joined(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def _damage_text(damage: Damage, quality: Sequence[Quality]) -> str:

@@ -15,12 +15,13 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from monitor import evidence as ev
-from monitor.alarm_explanation import Explanation, Quality, column_moves, explain, explain_risk
+from monitor.alarm_explanation import Explanation, Quality, SegmentEffect, column_moves, explain, explain_risk
 from monitor.alarm_plan import Watch, window_effect
 from monitor.alarm_report import AlarmReport
 from monitor.alarms import Alarm, Condition, Effect, Reason, State, Weight, condition, step
 from monitor.evidence import CheckEvidence, Weighed
 from monitor.known_damage import estimated_quality, measured_quality
+from monitor.segment_effects import OwnSegments, drift_effects, loss_effects
 from monitor.statistics.confidence_sequences import rate_sequence
 from monitor.statistics.drift_model import DriftModel
 from monitor.statistics.evidence_cells import CellLayout
@@ -57,13 +58,17 @@ class News:
 
 @dataclass(frozen=True)
 class Context:
-    """What does not change during a cycle: the setting, the reference's own values, limits by metric, null regions."""
+    """What does not change during a cycle: the setting, the reference's own values, limits by metric, null regions.
+
+    `own_segments`: the reference's own values by segment, value and metric.
+    """
 
     observed: ObservationSettings
     own: Mapping[str, float]
     limits: Mapping[str, Threshold]
     minimum_labels: int
     model_of: ModelOf
+    own_segments: OwnSegments = field(default_factory=dict)
 
 
 @dataclass
@@ -77,6 +82,8 @@ class _Check:
     now: int
     weighed: Weighed | None = None
     result: WindowResult | None = None
+    # The last window that had an effect to judge, in which it can be looked for.
+    located: WindowResult | None = None
     touched: set[int] = field(default_factory=set)
     # Whether the alarm was judged on all that is known; a second step would only hide the reason of the first.
     settled: bool = False
@@ -190,6 +197,7 @@ def _judge_windows(check: _Check, windows: Sequence[WindowResult]) -> None:
             check.report = replace(check.report, measured={"window_end": result.window.end, "numbers": numbers})
         effect = window_effect(check.watch, result)
         if condition(effect, _weight(check), check.watch.settings) is not Condition.UNKNOWN:
+            check.located = result
             _step(check, effect)
         elif check.alarm.window_end is None:
             # A later window without labels must not keep an earlier one, whose labels come, from being judged.
@@ -244,12 +252,22 @@ def _explain(check: _Check, is_news: bool) -> None:
         moves = column_moves(watch.reference, rows, weighed.evidence, watch.cells.cell_names, weighed.begun)
         begun = [move.since for move in moves if move.since is not None]
         quality = _quality(check, min(begun, default=None))
-        explanation = explain(watch.name, moves, watch.share.log_threshold, quality=quality)
+        segments = drift_effects(check.located) if check.located else _known_segments(check)
+        explanation = explain(watch.name, moves, watch.share.log_threshold, segments, quality)
     else:
+        own, own_segments = check.context.own, check.context.own_segments
+        located = check.located
+        segments = loss_effects(watch.name, located, own, own_segments) if located else _known_segments(check)
         explanation = explain_risk(
-            watch.name, watch.reference, rows, weighed.evidence, weighed.begun, _quality(check, None)
+            watch.name, watch.reference, rows, weighed.evidence, weighed.begun, segments, _quality(check, None)
         )
     check.report = replace(check.report, explanation=_plain(explanation))
+
+
+def _known_segments(check: _Check) -> tuple[SegmentEffect, ...]:
+    """Where the effect was found in the last window that was judged, in a cycle that judges none."""
+    known = (check.report.explanation or {}).get("segments", ())
+    return tuple(SegmentEffect(**effect) for effect in known)
 
 
 def _quality(check: _Check, since: int | None) -> tuple[Quality, ...]:

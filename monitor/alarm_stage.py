@@ -37,6 +37,7 @@ from monitor.statistics.evidence_cells import CellLayout, cell_counts
 from monitor.statistics.evidence_counts import Counts
 from monitor.statistics.risk_cells import RiskCells, risk_cells
 from monitor.statistics.seasons import due_observations
+from monitor.statistics.segments import reference_performance
 from monitor.statistics.summary import reference_values
 from monitor.verdict import CheckSettings, WindowResult
 from monitor.windows import MICROSECONDS, Window
@@ -132,6 +133,7 @@ class AlarmStage:
     ) -> AlarmReport:
         name, version = self.settings.name, report.version
         context = self._regions.context(judged_by, watch, self._values(reference))
+        context = replace(context, own_segments=reference_performance(reference))
         kept = read_evidence(state, name, version, watch.name)
         detectors = [self._detector(watch, kept.get(place)) for place in range(detectors_of(watch, self.settings))]
         current = replace(report, share=watch.share)

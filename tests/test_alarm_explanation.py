@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from monitor.alarm_explanation import Damage, Movement, Quality, column_moves, explain
+from monitor.alarm_explanation import Damage, Movement, Quality, SegmentEffect, column_moves, explain
 from monitor.statistics.drift_model import drift_model
 from monitor.statistics.evidence_counts import CellReference, flat_counts, no_evidence, observe
 from monitor.statistics.sequential import composite_evidence
@@ -116,11 +116,33 @@ def test_the_text_says_which_of_drift_and_damage_is_known(quality: list, damage:
     assert words in explained.text
 
 
-def test_segments_are_named_and_more_columns_than_fit_are_counted() -> None:
+def test_more_columns_than_fit_are_counted() -> None:
     moves = moves_after([numeric(1.0)] * 3 + [np.array([0.1, 0.1, 0.8, 0.0])]) * 2
-    explained = explain("drift", moves, 6.0, segments=[("region=eu", 0.4), ("region=us", 0.1)])
-    assert "Most in region=eu, region=us." in explained.text
-    assert "and 3 more" in explained.text
+    assert "and 3 more" in explain("drift", moves, 6.0).text
+
+
+def test_the_values_that_hold_the_effect_are_named_with_their_rows_and_the_others_together() -> None:
+    moves = moves_after([numeric(1.0), numeric(), numeric(), KIND])
+    segments = [
+        SegmentEffect("region", "eu", "accuracy", 310, 0.31, 0.96, 0.912, 0.781),
+        SegmentEffect("region", "us", "accuracy", 690, 0.69, 0.04, 0.91, 0.908),
+    ]
+    explained = explain("drift", moves, 6.0, segments)
+    assert (
+        "It lies in region=eu (96% of it with 31% of the rows, n = 310: accuracy 0.912 → 0.781); all others hold 4% of "
+        "it with 69% of the rows." in explained.text
+    )
+    assert explained.segments == tuple(segments)
+
+
+def test_an_effect_that_is_everywhere_is_said_to_be() -> None:
+    moves = moves_after([numeric(1.0), numeric(), numeric(), KIND])
+    segments = [
+        SegmentEffect("region", "eu", "accuracy", 500, 0.5, 0.55, 0.9, 0.8),
+        SegmentEffect("region", "us", "accuracy", 500, 0.5, 0.45, 0.9, 0.82),
+        SegmentEffect("device", "(missing)", "accuracy", 1000, 1.0, 1.0, 0.9, 0.81),
+    ]
+    assert "It is about as large in all values of device and region." in explain("drift", moves, 6.0, segments).text
 
 
 def test_an_alarm_without_any_column_over_the_limit_names_the_first() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from monitor.alarm_overview import alarm_overview
@@ -112,6 +113,66 @@ def test_errors_that_rise_fire_and_say_from_what_to_what(make: Make) -> None:
     well = [traffic(number) for number in range(7, 9)]
     bench.send(*well, *(truth(batch, 0.1) for batch in well))
     assert bench.alarm(9, "accuracy").alarm.state is State.RESOLVED
+
+
+def only_in(region: str, batch: pa.RecordBatch, changed: pa.RecordBatch) -> pa.RecordBatch:
+    """Rows of `changed` where they are of this region, else those of the batch."""
+    mask = pa.array([own == region for own in batch.column("s_region").to_pylist()])
+    columns = [pc.if_else(mask, new, old) for new, old in zip(changed.columns, batch.columns, strict=True)]
+    return pa.RecordBatch.from_arrays(columns, schema=batch.schema)
+
+
+def test_errors_of_one_region_are_explained_by_it(make: Make) -> None:
+    bench = make(ACCURACY, segments=("region",))
+    good = [traffic(number) for number in range(4)]
+    bench.send(*good, *(truth(batch, 0.1) for batch in good))
+    assert bench.alarm(4, "accuracy").alarm.state is State.INACTIVE
+    wrong = right = 0
+    for number in range(4, 7):
+        batch = traffic(number)
+        before, after = truth(batch, 0.1), truth(batch, 0.5)
+        regions = batch.column("s_region").to_pylist()
+        mask = pa.array([region == "south" for region in regions])
+        labels = pc.if_else(mask, after.column("label"), before.column("label"))
+        place = before.schema.get_field_index("label")
+        bench.send(batch, before.set_column(place, before.schema.field(place), labels))
+        # Only the last window is explained.
+        answers = batch.column("prediction").to_pylist()
+        south = [a == t for a, t, r in zip(answers, labels.to_pylist(), regions, strict=True) if r == "south"]
+        right, wrong = sum(south), len(south) - sum(south)
+    fired = bench.alarm(7, "accuracy")
+    assert fired.alarm.state is State.FIRING
+    assert fired.explanation is not None
+    first, second = fired.explanation["segments"]
+    assert (first["segment"], first["value"], first["n"]) == ("region", "south", right + wrong)
+    assert first["now"] == pytest.approx(right / (right + wrong), abs=1e-12)
+    assert first["part"] > 0.8
+    assert first["part"] + second["part"] == pytest.approx(1.0)
+    assert "It lies in region=south (" in fired.explanation["text"]
+    # What is known stays known in cycles that judge no window, and a state that is opened again.
+    bench.restart()
+    again = bench.cycle.run(START + 7 * STEP + 240_000_000).alarms[0]
+    assert again.explanation is not None
+    assert list(again.explanation["segments"]) == list(fired.explanation["segments"])
+
+
+def test_a_drift_of_one_region_is_explained_by_it_and_takes_no_further_alarm(make: Make) -> None:
+    bench, plain = make(PSI, segments=("region",)), make(PSI)
+    batches = [traffic(number) for number in range(4)]
+    moved = [only_in("north", traffic(number), traffic(number, shift=2.0)) for number in range(4, 7)]
+    for one in (bench, plain):
+        one.send(*batches)
+        one.run(4)
+        one.send(*moved)
+    fired, alone = bench.alarm(7), plain.alarm(7)
+    assert fired.explanation is not None
+    first = fired.explanation["segments"][0]
+    assert (first["segment"], first["value"], first["metric"]) == ("region", "north", "age PSI beyond chance")
+    assert first["part"] > 0.9
+    assert "It lies in region=north (" in fired.explanation["text"]
+    assert (fired.alarm.log_evidence, fired.share) == (alone.alarm.log_evidence, alone.share)
+    assert alone.explanation is not None
+    assert alone.explanation["segments"] == ()
 
 
 def test_losses_that_rise_fire(make: Make) -> None:
