@@ -5,6 +5,7 @@ What lives here: the way from log rows to stored profiles and back. What must no
 
 from __future__ import annotations
 
+import itertools
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,9 +22,11 @@ from monitor.state import PaneDigest, PaneKind, StoredPane, Transaction
 from monitor.windows import MICROSECONDS, WindowSettings
 
 T = TypeVar("T", Profile, OutcomeProfile)
-# Merged stretches kept in memory; one holds up to BLOCK_PANES panes.
-CACHED_BLOCKS = 256
-BLOCK_PANES = 12
+# Panes of the stretches that are merged once and kept, coarse to fine: of 5 minutes each a week, a day and an hour.
+STRETCHES = (2_016, 288, 12)
+# How many of each length are kept. A window of 30 days that moves on by a pane needs five weeks at most, and the days
+# and hours of its two ends; one stretch of 25 columns takes about half a megabyte.
+KEPT_STRETCHES = 96
 
 
 def rebuild_inputs(
@@ -87,35 +90,45 @@ class PaneMerger(Generic[T]):
     reference: Reference
     decode: Callable[[bytes, Reference], T]
     empty: Callable[[Reference], T]
-    _blocks: OrderedDict[tuple[int, int], tuple[tuple[PaneDigest, ...], T]] = field(default_factory=OrderedDict)
+    _kept: dict[int, OrderedDict[tuple[int, int], tuple[tuple[PaneDigest, ...], T]]] = field(default_factory=dict)
 
     def panes(self, state: Transaction, start: int, end: int) -> list[PaneDigest]:
         """What there is to merge in [start, end)."""
         return state.pane_digests(self.model, self.version, self.kind, start, end)
 
     def merge(self, state: Transaction, panes: Sequence[PaneDigest], pane_seconds: float) -> T:
-        """The merged profile of these panes."""
-        size = round(pane_seconds * MICROSECONDS) * BLOCK_PANES
-        blocks: dict[int, list[PaneDigest]] = {}
-        for pane in panes:
-            blocks.setdefault(pane.start // size * size, []).append(pane)
+        """The merged profile of these panes.
+
+        Which stretches they are merged in follows from their times alone: whatever was kept, sums are the same to the
+        last bit.
+        """
+        return self._merged(state, panes, round(pane_seconds * MICROSECONDS), 0)
+
+    def _merged(self, state: Transaction, panes: Sequence[PaneDigest], pane: int, level: int) -> T:
+        """Merged from stretches of the length of this level; below the last one, from the stored panes."""
         merged = self.empty(self.reference)
-        for block, content in sorted(blocks.items()):
-            merged = merged.merge(self._block(state, block, tuple(content)))
+        if level == len(STRETCHES):
+            for stored in state.panes(self.model, self.version, self.kind, panes[0].start, panes[-1].start + 1):
+                merged = merged.merge(self.decode(stored.profile, self.reference))
+            return merged
+        size = pane * STRETCHES[level]
+        for start, content in itertools.groupby(panes, lambda item: item.start // size * size):
+            merged = merged.merge(self._stretch(state, start, tuple(content), pane, level))
         return merged
 
-    def _block(self, state: Transaction, block: int, content: tuple[PaneDigest, ...]) -> T:
-        key = (block, content[0].start)
-        cached = self._blocks.get(key)
-        if cached is not None and cached[0] == content:
-            self._blocks.move_to_end(key)
-            return cached[1]
-        merged = self.empty(self.reference)
-        for pane in state.panes(self.model, self.version, self.kind, content[0].start, content[-1].start + 1):
-            merged = merged.merge(self.decode(pane.profile, self.reference))
-        self._blocks[key] = (content, merged)
-        while len(self._blocks) > CACHED_BLOCKS:
-            self._blocks.popitem(last=False)
+    def _stretch(self, state: Transaction, start: int, content: tuple[PaneDigest, ...], pane: int, level: int) -> T:
+        kept = self._kept.setdefault(level, OrderedDict())
+        # Windows that begin within a stretch have a part of it each.
+        key = (start, content[0].start)
+        known = kept.get(key)
+        if known is not None and known[0] == content:
+            kept.move_to_end(key)
+            return known[1]
+        merged = self._merged(state, content, pane, level + 1)
+        kept[key] = (content, merged)
+        kept.move_to_end(key)
+        while len(kept) > KEPT_STRETCHES:
+            kept.popitem(last=False)
         return merged
 
 

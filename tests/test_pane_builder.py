@@ -10,11 +10,11 @@ import pytest
 
 from monitor.engines.repeats import Tally
 from monitor.log.tables import ModelLog
-from monitor.pane_builder import PaneMerger, input_merger, rebuild_inputs, rebuild_outcomes
+from monitor.pane_builder import KEPT_STRETCHES, PaneMerger, input_merger, rebuild_inputs, rebuild_outcomes
 from monitor.profiles import codec
 from monitor.profiles.codec import encode_profile
 from monitor.profiles.model_profile import Profile, Reference, build_reference, profile_inputs
-from monitor.state import State, open_state
+from monitor.state import State, StoredPane, open_state
 from monitor.windows import MICROSECONDS, WindowSettings
 from tests.records_samples import EPOCH, MODEL, predictions
 
@@ -106,6 +106,57 @@ def test_a_stretch_that_did_not_change_is_not_decoded_again(
         transaction.put_panes("pets", rebuild_inputs(log, reference, "1", {START}, SETTINGS, {}, Tally(0, 0)))
         assert merger.merge(transaction, merger.panes(transaction, START, START + 24 * PANE), 300).rows == 49
         assert len(decoded) == 24 + 12
+
+
+def test_a_window_of_30_days_that_moves_on_by_a_pane_decodes_an_hour_and_not_the_month(
+    state: State, reference: Reference, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It once kept 256 stretches of an hour, of 720: each new pane had all panes of the month decoded again."""
+    content = [encode_profile(profile_inputs(reference, profile_rows(place))) for place in range(7)]
+    hour, day, decoded = 12 * PANE, 288 * PANE, list[int]()
+    first = START // day * day
+    end = first + 30 * day
+
+    def stored(place: int, start: int, length: int) -> StoredPane:
+        return StoredPane("1", "inputs", start, start + length, reference.identity, place % 7 + 1, content[place % 7])
+
+    def counting(profile: bytes, against: Reference) -> Profile:
+        decoded.append(1)
+        return codec.decode_profile(profile, against)
+
+    merger = input_merger("pets", "1", reference)
+    monkeypatch.setattr(merger, "decode", counting)
+    with state.transaction() as transaction:
+        coarse = [stored(place, start, hour) for place, start in enumerate(range(first, end - 2 * day, hour))]
+        fine = [stored(place, start, PANE) for place, start in enumerate(range(end - 2 * day, end, PANE))]
+        transaction.put_panes("pets", [*coarse, *fine])
+        whole = merger.merge(transaction, merger.panes(transaction, first, end), 300)
+        assert (len(decoded), whole.rows) == (len(coarse) + len(fine), sum(pane.rows for pane in (*coarse, *fine)))
+        for turn in range(30):
+            decoded.clear()
+            transaction.put_panes("pets", [stored(turn, end + turn * PANE, PANE)])
+            panes = merger.panes(transaction, first + (turn + 1) * PANE, end + (turn + 1) * PANE)
+            moved = merger.merge(transaction, panes, 300)
+            # The first time, the hours of the day that the window now begins in; always, those of its two ends.
+            assert len(decoded) <= (12 + 24 if turn == 0 else 13)
+            assert moved.rows == sum(pane.rows for pane in panes)
+        fresh = input_merger("pets", "1", reference).merge(transaction, panes, 300)
+        assert encode_profile(moved) == encode_profile(fresh)
+
+
+def test_what_is_kept_of_stretches_is_bounded(state: State, reference: Reference) -> None:
+    content = encode_profile(profile_inputs(reference, profile_rows(0)))
+    merger = input_merger("pets", "1", reference)
+    with state.transaction() as transaction:
+        starts = range(START, START + (KEPT_STRETCHES + 20) * 12 * PANE, 12 * PANE)
+        panes = (StoredPane("1", "inputs", start, start + PANE, reference.identity, 1, content) for start in starts)
+        transaction.put_panes("pets", panes)
+        merger.merge(transaction, merger.panes(transaction, START, starts[-1] + PANE), 300)
+    assert max(len(kept) for kept in merger._kept.values()) == KEPT_STRETCHES
+
+
+def profile_rows(place: int) -> pa.Table:
+    return pa.Table.from_batches([predictions([f"p{place}-{row}" for row in range(place + 1)], start=START)])
 
 
 def test_a_window_without_panes_is_the_empty_profile(state: State, reference: Reference) -> None:
