@@ -30,6 +30,8 @@ Floats = npt.NDArray[np.float64]
 MINIMUM_ROWS = 30
 # Pseudo-count that every cell gets in PSI, so that an empty cell is finite and small samples are not overstated.
 PSEUDO_COUNT = 0.5
+# Sums of rows in whatever order are this close to exact, as a share of the sum of absolute values.
+SUM_ERROR = 1e-12
 # Below this expected count χ² is not the distribution of Pearson's statistic.
 EXPECTED_COUNT = 5.0
 
@@ -230,6 +232,7 @@ def wasserstein_distance(reference: NumericProfile, current: NumericProfile, bot
 def mean_shift(reference: NumericProfile, current: NumericProfile) -> Result:
     """(mean of current − mean of reference) in standard deviations of the reference; any sign.
 
+    No cells: `error_bound` is what the rounding of the sums may add up to, 1e-12 of the mean distance from the centre.
     Absent below 30 finite values a side and for a constant reference.
     """
     n = current.finite
@@ -239,8 +242,9 @@ def mean_shift(reference: NumericProfile, current: NumericProfile) -> Result:
     if deviation <= 0:
         return _without_deviation(reference, n)
     value = (current.total / n - reference.total / reference.finite) / deviation
-    is_known = np.isfinite(deviation) and np.isfinite(value)
-    return Estimate(value, n) if is_known else Absent(Reason.OVERFLOW, n)
+    bound = SUM_ERROR * (current.absolute / n + reference.absolute / reference.finite) / deviation
+    is_known = np.isfinite(deviation) and np.isfinite(value) and np.isfinite(bound)
+    return Estimate(value, n, error_bound=bound) if is_known else Absent(Reason.OVERFLOW, n)
 
 
 def out_of_range_ratio(reference: NumericProfile, current: NumericProfile) -> Result:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -171,6 +173,19 @@ def test_values_outside_the_references_range_are_counted_exactly() -> None:
     values = current[~np.isnan(current)]
     assert found.n == values.size
     assert found.value == ((values < reference.min()) | (values > reference.max())).mean()
+
+
+@pytest.mark.parametrize("kind", ["normal", "offset", "student", "clustered", "large_integers"])
+def test_the_mean_shift_is_within_its_bound_of_exact_sums(kind: str) -> None:
+    reference, current = sample(kind, 20_000, 0), sample(kind, 50_000, 1, 0.2)
+    old, new = profiles(reference, current)
+    found = estimate(divergence.mean_shift(old, new))
+    centre = float(np.median(reference))
+    means = [math.fsum((values - centre).tolist()) / values.size for values in (current, reference)]
+    assert found.error_bound is not None
+    assert 0 < found.error_bound < 1e-11
+    truth = (means[0] - means[1]) / float(np.std(reference - centre))
+    assert abs(found.value - truth) <= found.error_bound + 1e-15
 
 
 def test_an_infinity_is_outside_unless_the_reference_has_the_same() -> None:
