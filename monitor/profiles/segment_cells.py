@@ -35,9 +35,16 @@ class SegmentCells:
     columns: tuple[ColumnSpec, ...]
 
     @cached_property
+    def edges(self) -> tuple[tuple[Floats, Floats], ...]:
+        """Of each numeric column the values that end its cells (see `_edges`); nothing of a categorical one."""
+        return tuple(_edges(spec.standardisation.deciles if spec.standardisation else ()) for spec in self.columns)
+
+    @cached_property
     def sizes(self) -> Integers:
-        """Cells of each column, int64 [C]."""
-        return np.array([_size(spec) for spec in self.columns], dtype=np.int64)
+        """Cells of each column, int64 [C]: one more than there are edges, and missing; or others and nulls."""
+        pairs = zip(self.columns, self.edges, strict=True)
+        cells = [len(spec.categories or ()) + sum(part.size for part in edges) + 2 for spec, edges in pairs]
+        return np.array(cells, dtype=np.int64)
 
     @cached_property
     def offsets(self) -> Integers:
@@ -63,13 +70,7 @@ class SegmentCells:
             else:
                 values = None if derived is None else derived[spec.source]
             if values is not None:
-                yield number, _places(values, spec.standardisation.deciles)
-
-
-def _size(spec: ColumnSpec) -> int:
-    if spec.standardisation is None:
-        return len(spec.categories or ()) + 2
-    return sum(part.size for part in _edges(spec.standardisation.deciles)) + 2
+                yield number, _places(values, *self.edges[number])
 
 
 def _edges(deciles: tuple[float, ...]) -> tuple[Floats, Floats]:
@@ -78,8 +79,7 @@ def _edges(deciles: tuple[float, ...]) -> tuple[Floats, Floats]:
     return values, values[repeats > 1]
 
 
-def _places(values: Floats, deciles: tuple[float, ...]) -> Integers:
-    every, heavy = _edges(deciles)
+def _places(values: Floats, every: Floats, heavy: Floats) -> Integers:
     places = np.searchsorted(every, values, side="left").astype(np.int64)
     if heavy.size:
         places += np.searchsorted(heavy, values, side="right")
