@@ -17,13 +17,21 @@ from monitor.comparison_verdict import Limits, judge_column, judge_embedding
 from monitor.profiles.arrow_values import ColumnKind
 from monitor.profiles.categorical import CategoricalProfile
 from monitor.profiles.columns import ColumnProfile, ColumnSpec
-from monitor.profiles.model_profile import Profile, Reference
+from monitor.profiles.model_profile import Profile, Reference, empty_outcome
 from monitor.profiles.numeric import NumericProfile
 from monitor.profiles.outcome import OutcomeProfile
 from monitor.records import EMBEDDING, column_label
 from monitor.statistics import summary
 from monitor.statistics.atoms import atoms
 from monitor.statistics.result import Absent, Estimate, Result
+from monitor.statistics.segments import (
+    DRIFT,
+    Segments,
+    SegmentStatistics,
+    reference_performance,
+    segment_statistics,
+    worst_first,
+)
 from monitor.verdict import SEVERITY, State, Verdict
 
 Floats = npt.NDArray[np.float64]
@@ -82,6 +90,8 @@ class Comparison:
     sampled_rows: int | None = None
     classes: Mapping[str, Mapping[str, Result]] = field(default_factory=dict)
     unread: tuple[int, int] = (0, 0)
+    segments: Segments = field(default_factory=dict)
+    reference_segments: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
 
     def count(self, state: State) -> int:
         """Columns in a state."""
@@ -130,6 +140,8 @@ def compare(
         summary.reference_values(reference),
         reference.sampled_rows,
         {} if outcome is None else summary.class_statistics(reference, outcome),
+        segments=segment_statistics(reference, profile, outcome or empty_outcome(reference)),
+        reference_segments=reference_performance(reference),
     )
 
 
@@ -166,13 +178,19 @@ def notes(performance: Mapping[str, Result]) -> list[str]:
 def record(comparison: Comparison) -> dict[str, Any]:
     """The comparison for machines: `columns`, `dataset`, `performance`; an absent number is null and has a reason.
 
-    With labels of a classification there is `classes` as well: precision, recall, F1 and AUROC of each.
+    With labels of a classification there is `classes` as well: precision, recall, F1 and AUROC of each. Where rows are
+    told apart there is `segments`: by segment and value, worst first, what there is of the rows of each.
     """
+    segments: dict[str, dict[str, Any]] = {}
+    for segment, value, found in worst_first(comparison.segments):
+        before = comparison.reference_segments.get(segment, {}).get(value, {})
+        segments.setdefault(segment, {})[value] = _segment_record(found, before)
     classes = {
         name: {key: _result_record(result) for key, result in results.items()}
         for name, results in comparison.classes.items()
     }
-    return ({"classes": classes} if classes else {}) | {
+    more = {name: found for name, found in (("classes", classes), ("segments", segments)) if found}
+    return more | {
         "columns": {column.name: _column_record(column) for column in comparison.columns},
         "dataset": {
             "reference_rows": comparison.reference_rows,
@@ -186,6 +204,22 @@ def record(comparison: Comparison) -> dict[str, Any]:
         "performance": {
             name: _result_record(result) | {"reference": comparison.reference_performance.get(name)}
             for name, result in comparison.performance.items()
+        },
+    }
+
+
+def _segment_record(found: SegmentStatistics, before: Mapping[str, float]) -> dict[str, Any]:
+    return {
+        "predictions": found.predictions,
+        "labels": found.labels,
+        "reference_predictions": found.reference_predictions,
+        "excess": found.excess,
+        "values": {
+            name: _result_record(result) | {"reference": before.get(name)} for name, result in found.values.items()
+        },
+        "columns": {
+            column: {name: _result_record(result) for name, result in statistics.items()}
+            for column, statistics in found.columns.items()
         },
     }
 
@@ -276,3 +310,41 @@ def _numeric_shares(old: NumericProfile, new: NumericProfile) -> Shares | None:
     standardisation = old.standardisation
     units = edges * standardisation.scale + standardisation.centre
     return Shares(bars[0], bars[1], edges=units, is_logit=standardisation.axis == "logit")
+
+
+@dataclass(frozen=True)
+class SegmentLine:
+    """One value of a segment in short: its rows and those of the reference, labels, performance now and then, drift.
+
+    `metric`: what the performance is, `detail` of the drift the column that moved most.
+    """
+
+    name: str
+    predictions: int
+    reference_predictions: int | None
+    labels: int
+    metric: str
+    performance: Result
+    reference: float | None
+    drift: Result
+
+
+def segment_lines(comparison: Comparison) -> list[SegmentLine]:
+    """Every value of a segment, worst first."""
+    lines = []
+    for segment, value, found in worst_first(comparison.segments):
+        metric = "accuracy" if "accuracy" in found.values else "root_mean_squared_error"
+        before = comparison.reference_segments.get(segment, {}).get(value, {}).get(metric)
+        lines.append(
+            SegmentLine(
+                f"{segment}={value}",
+                found.predictions,
+                found.reference_predictions,
+                found.labels,
+                metric,
+                found.values[metric],
+                before,
+                found.values[DRIFT],
+            )
+        )
+    return lines

@@ -16,6 +16,7 @@ import typer
 
 from monitor.commands.common import AsJson, console, print_json, print_table
 from monitor.commands.progress import rows_read
+from monitor.errors import OperatorError
 from monitor.records import Task
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ app = typer.Typer(add_completion=False)
 _WIDE = 130
 # Classes in the terminal; the page and the JSON have all of them.
 _CLASSES = 10
+# Values of segments in the terminal.
+_VALUES = 20
 _SHOWN = (
     ("PSI", "population_stability_index"),
     ("KS", "kolmogorov_smirnov_statistic"),
@@ -49,6 +52,10 @@ def compare(
     ] = None,
     html: Annotated[Path | None, typer.Option(help="Write the comparison as one self-contained page.")] = None,
     task: Annotated[str | None, typer.Option(help="classification or regression, where it cannot be told.")] = None,
+    segment: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN", help="Also compare the rows of each value of this column. May be repeated."),
+    ] = None,
     fail: Annotated[bool, typer.Option("--fail-on-critical", help="Exit code 1 where any column is critical.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -61,7 +68,7 @@ def compare(
 
     then, now = Unread(), Unread()
     with rows_read(shown=not as_json) as tick:
-        known = _reference(reference, task_of(task), tick, then)
+        known = _reference(reference, task_of(task), segment or (), tick, then)
         comparison = _comparison(known, current, labels, tick, now)
     comparison = replace(comparison, unread=(then.rows, now.rows))
     tell_unread(reference, then)
@@ -99,13 +106,18 @@ def tell_unread(path: Path, unread: Unread) -> None:
         console(error=True).print(f"{path.name}: left out, because it cannot be read: {rows}: {unread.first}")
 
 
-def _reference(path: Path, task: Task | None, tick: Tick, unread: Unread) -> Reference:
+def _reference(path: Path, task: Task | None, segments: Sequence[str], tick: Tick, unread: Unread) -> Reference:
     from monitor.engines.file_profiles import reference_of_file
     from monitor.profiles.codec import is_reference, load_reference
 
-    if is_reference(path):
-        return load_reference(path)
-    return reference_of_file(path, task=task, tick=tick, unread=unread)
+    if not is_reference(path):
+        return reference_of_file(path, task=task, tick=tick, unread=unread, segments=segments)
+    known = load_reference(path)
+    lacking = sorted(set(segments) - {spec.name for spec in known.segments})
+    if lacking:
+        hint = f"Build it: trueup reference build --segment {lacking[0]}"
+        raise OperatorError("the reference is not told apart by a segment", where=str(path), got=lacking[0], hint=hint)
+    return known
 
 
 def _comparison(reference: Reference, path: Path, labels: Path | None, tick: Tick, unread: Unread) -> Comparison:
@@ -145,6 +157,8 @@ def _print(comparison: Comparison, reference: str, current: str) -> None:
             console().print(line)
     if comparison.classes:
         _print_classes(comparison.classes)
+    if comparison.segments:
+        _print_segments(comparison)
     if comparison.sampled_rows is not None:
         text = f"cells and scales come from a sample of {comparison.sampled_rows:,} rows of the reference"
         console(error=True).print(text)
@@ -162,6 +176,32 @@ def _print_classes(classes: Mapping[str, Mapping[str, Result]]) -> None:
         for name, results in worst
     ]
     print_table(title, ("class", "labels", "precision", "recall", "F1", "AUROC"), rows)
+
+
+def _print_segments(comparison: Comparison) -> None:
+    from monitor.comparison import segment_lines
+
+    lines = segment_lines(comparison)
+    title = "segments, worst first" + (f": {_VALUES} of {len(lines)} values" if len(lines) > _VALUES else "")
+    heads = ("value", "rows", "share", "before", "labels", lines[0].metric.replace("_", " "), "before", "PSI", "of")
+    rows = []
+    for line in lines[:_VALUES]:
+        then = line.reference_predictions
+        before = "–" if then is None else f"{then / max(comparison.reference_rows, 1):.1%}"
+        rows.append(
+            [
+                line.name,
+                line.predictions,
+                f"{line.predictions / max(comparison.current_rows, 1):.1%}",
+                before,
+                line.labels,
+                _cell(line.performance),
+                line.reference,
+                _cell(line.drift),
+                line.drift.detail if _value(line.drift) is not None else "",
+            ]
+        )
+    print_table(title, heads, rows)
 
 
 def _print_columns(title: str, columns: Sequence[ColumnComparison]) -> None:

@@ -33,6 +33,10 @@ def build(
         str | None, typer.Option("--model", "-m", help="Name of the model; else that of the file.")
     ] = None,
     task: Annotated[str | None, typer.Option(help="classification or regression, where it cannot be told.")] = None,
+    segment: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN", help="Also tell rows apart by this column's values. May be repeated."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Build a reference: cells, scales and counts of every column, and performance where there are labels.
@@ -47,7 +51,15 @@ def build(
 
     unread = Unread()
     with rows_read(shown=not as_json) as tick:
-        reference = reference_of_file(source, labels=labels, name=model, task=task_of(task), tick=tick, unread=unread)
+        reference = reference_of_file(
+            source,
+            labels=labels,
+            name=model,
+            task=task_of(task),
+            tick=tick,
+            unread=unread,
+            segments=segment or (),
+        )
     tell_unread(source, unread)
     save_reference(reference, out)
     kinds = {column_label(spec.name): spec.kind for spec in reference.columns}
@@ -66,6 +78,7 @@ def build(
                 "sampled_rows": reference.sampled_rows,
                 "rows_unread": unread.rows,
                 "columns": kinds,
+                "segments": {spec.name: list(spec.values) for spec in reference.segments},
             }
         )
         return
@@ -75,6 +88,9 @@ def build(
         rows.append([column_label(spec.name), spec.kind, *((profile.rows, profile.missing) if profile else (0, 0))])
     title = f"reference {out}: {reference.profile.rows:,} rows, {labelled:,} labelled, {reference.schema.task}"
     print_table(title, ("column", "kind", "rows", "missing"), rows)
+    if reference.segments:
+        told = [(spec.name, len(spec.values), ", ".join(spec.values)) for spec in reference.segments]
+        print_table("segments", ("segment", "values", "told apart"), told)
     if reference.sampled_rows is not None:
         text = f"cells and scales come from a sample of {reference.sampled_rows:,} rows, counts from all"
         console(error=True).print(text)

@@ -41,7 +41,7 @@ from monitor.profiles.model_profile import (
     profile_outcomes,
 )
 from monitor.profiles.outcome import OutcomeProfile
-from monitor.records import ModelSchema, Task
+from monitor.records import SEGMENT_PREFIX, ModelSchema, Task
 
 # Up to here cells and scales are fixed by all rows of a reference, above by a sample of as many.
 SAMPLE_ROWS = 1_000_000
@@ -65,12 +65,14 @@ def reference_of_file(
     sample_rows: int = SAMPLE_ROWS,
     tick: Tick = _quiet,
     unread: Unread | None = None,
+    segments: Sequence[str] = (),
 ) -> Reference:
     """The reference of a file's rows, with labels from its column `label` or another file, by `prediction_id`.
 
-    `unread` is told of rows that cannot be read. Raises RecordError for a file without rows or that cannot be read.
+    `segments`: columns by which its rows are told apart. `unread` is told of rows that cannot be read. Raises
+    RecordError for a file without rows or that cannot be read.
     """
-    file = open_plain(path, task=task, unread=unread)
+    file = open_plain(path, task=task, unread=unread, segments=segments)
     truth = None if labels is None else read_labels(labels)
     schema = file.schema if truth is None else _with_labels(file, truth)
     file = with_schema(file, replace(schema, model=name or schema.model))
@@ -212,6 +214,7 @@ def _labelled_later(file: PlainFile, reference: Reference, truth: pa.Table) -> O
 
 def _outputs_only(file: PlainFile, reference: Reference) -> PlainFile:
     needed = {"prediction_id", "prediction", "event_time", *reference.schema.probability_columns}
+    needed |= {SEGMENT_PREFIX + spec.name for spec in reference.segments}
     if reference.estimators.losses is not None:
         needed |= {column.name for column in reference.estimators.losses.columns}
     return replace(file, names={name: target for name, target in file.names.items() if target in needed})

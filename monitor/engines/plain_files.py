@@ -29,7 +29,7 @@ from monitor.log.values import booleans, parsed_numbers
 from monitor.profiles.arrow_values import ColumnKind, column_kind
 from monitor.profiles.columns import as_floats
 from monitor.profiles.model_profile import Reference
-from monitor.records import EMBEDDING, FEATURE_PREFIX, PROBABILITY_PREFIX, ModelSchema, Task
+from monitor.records import EMBEDDING, FEATURE_PREFIX, PROBABILITY_PREFIX, SEGMENT_PREFIX, ModelSchema, Task
 
 # Rows of one batch: with 25 columns about 13 MB. Of a Parquet file with very many columns, fewer.
 BATCH_ROWS = 1 << 16
@@ -74,6 +74,8 @@ class PlainFile:
     # Whether the model's output and label are left as they are: what they mean is another file's to say.
     keeps_outputs: bool = False
     unread: Unread = field(default_factory=Unread, compare=False)
+    # Columns, by the file's own names, that tell rows apart and are no features.
+    segments: tuple[str, ...] = ()
 
     @property
     def is_parquet(self) -> bool:
@@ -96,7 +98,7 @@ class PlainFile:
 
     def _wanted(self, name: str) -> Wanted | None:
         kind = self.kinds.get(name)
-        return "name" if name in _OUTPUTS else _WANTED.get(kind) if kind else None
+        return "name" if name in (*_OUTPUTS, *self.segments) else _WANTED.get(kind) if kind else None
 
     def _named(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         columns: dict[str, pa.Array] = {}
@@ -112,6 +114,9 @@ class PlainFile:
             return column if name == "prediction" else None
         if is_output:
             return output_values(column, self.schema)
+        if name in self.segments:
+            # 007 is another store than 7.
+            return column
         return column if _has_types(self.path) else _of_text(column, self.kinds.get(name), self.is_text)
 
 
@@ -122,10 +127,12 @@ def open_plain(
     *,
     keeps_outputs: bool = False,
     unread: Unread | None = None,
+    segments: Sequence[str] = (),
 ) -> PlainFile:
     """A file and what its columns are: by the reference where there is one, else by its first rows.
 
-    Raises RecordError where it cannot be read, has no columns, or two of them would have one name.
+    `segments`: columns that tell rows apart, where no reference says it. Raises RecordError where the file cannot be
+    read, has no columns or not those, or where two of them would have one name.
     """
     unread = unread or Unread()
     columns, is_text = _first_columns(path, unread)
@@ -138,7 +145,12 @@ def open_plain(
         schema = reference.schema
     else:
         schema = ModelSchema("", "regression") if keeps_outputs else _schema(path, columns, kinds, task)
-    names = _profiled_names(list(columns), schema, str(path))
+    own = tuple(segments) if reference is None else tuple(spec.name for spec in reference.segments)
+    for name in own if reference is None else ():
+        if name not in columns or name in (*_OUTPUTS, "prediction_id"):
+            got = f"columns {', '.join(sorted(columns))}"
+            raise RecordError("no such column to tell rows apart by", where=str(path), expected=name, got=got)
+    names = _profiled_names(list(columns), schema, str(path), own)
     if reference is not None:
         known = {spec.name: spec.kind for spec in reference.columns}
         # What the reference took text for, it is.
@@ -148,7 +160,7 @@ def open_plain(
             if target in known and (is_text or (kinds[name] == "categorical" and known[target] == "timestamp"))
             if is_text or not _has_types(path)
         }
-    return PlainFile(path, schema, names, kinds, is_text, keeps_outputs, unread)
+    return PlainFile(path, schema, names, kinds, is_text, keeps_outputs, unread, own)
 
 
 def differing_kinds(file: PlainFile, reference: Reference) -> dict[str, tuple[ColumnKind, ColumnKind | None]]:
@@ -254,9 +266,14 @@ def _texts(columns: Sequence[pa.Array]) -> set[str]:
     return {text for column in columns for text in pc.unique(class_names(column, ())).to_pylist() if text is not None}
 
 
-def _profiled_names(columns: Sequence[str], schema: ModelSchema, where: str) -> dict[str, str]:
+def _profiled_names(
+    columns: Sequence[str], schema: ModelSchema, where: str, segments: Sequence[str] = ()
+) -> dict[str, str]:
     names: dict[str, str] = {}
     for name in columns:
+        if name in segments:
+            names[name] = SEGMENT_PREFIX + name
+            continue
         if name in _NOWHERE:
             continue
         own = name in ASIDE or name in _OUTPUTS or name in schema.probability_columns or name.startswith(FEATURE_PREFIX)
@@ -379,4 +396,4 @@ def class_names(column: pa.Array, classes: tuple[str, ...]) -> pa.Array:
 
 def with_schema(file: PlainFile, schema: ModelSchema) -> PlainFile:
     """The same file as another model's, such as one with more classes."""
-    return replace(file, schema=schema, names=_profiled_names(list(file.kinds), schema, str(file.path)))
+    return replace(file, schema=schema, names=_profiled_names(list(file.kinds), schema, str(file.path), file.segments))

@@ -10,7 +10,7 @@ from html import escape
 
 import numpy as np
 
-from monitor.comparison import ColumnComparison, Comparison, Shares, notes, worst_classes
+from monitor.comparison import ColumnComparison, Comparison, Shares, notes, segment_lines, worst_classes
 from monitor.profiles.lattice import from_axis
 from monitor.statistics.result import Absent, Estimate, Result
 
@@ -79,6 +79,7 @@ def comparison_page(comparison: Comparison, reference: str, current: str) -> str
         " damage: whether a model got worse, only labels tell.</p>",
         _performance(comparison),
         _classes(comparison),
+        _segments(comparison),
         '<h2>Columns, worst first <span class="key note"><i style="background:var(--then)"></i>reference'
         '<i style="background:var(--now)"></i>current</span></h2>',
         *(_article(column) for column in comparison.columns),
@@ -113,6 +114,30 @@ def _classes(comparison: Comparison) -> str:
         lines.append(f"<tr><td>{escape(name)}</td>{labels}{''.join(shown)}</tr>")
     heads = "".join(f'<th class="number">{title}</th>' for title in ("labels", *_CLASS_COLUMNS.values()))
     return f"<h2>Classes, lowest F1 first</h2><table><tr><th>class</th>{heads}</tr>{''.join(lines)}</table>"
+
+
+def _segments(comparison: Comparison) -> str:
+    lines = []
+    for line in segment_lines(comparison):
+        then, before = line.reference_predictions, line.reference
+        moved = f" ({line.drift.detail})" if isinstance(line.drift, Estimate) else ""
+        cells = (
+            f"{line.predictions:,}",
+            "–" if then is None else f"{then:,}",
+            f"{line.labels:,}",
+            _shown(line.performance),
+            "–" if before is None else f"{before:.4g}",
+            _shown(line.drift) + escape(moved),
+        )
+        shown = "".join(f'<td class="number">{cell}</td>' for cell in cells)
+        lines.append(f"<tr><td>{escape(line.name)}</td>{shown}</tr>")
+    if not lines:
+        return ""
+    heads = ("rows", "of the reference", "labels", "performance", "of the reference", "largest PSI beyond chance")
+    head = "".join(f'<th class="number">{title}</th>' for title in heads)
+    metric = "accuracy" if comparison.classes else "accuracy, or root mean squared error of a regression"
+    note = f'<p class="note">Performance is {metric}; drift is against the reference rows of the same value.</p>'
+    return f"<h2>Segments, worst first</h2>{note}<table><tr><th>value</th>{head}</tr>{''.join(lines)}</table>"
 
 
 def _performance(comparison: Comparison) -> str:
