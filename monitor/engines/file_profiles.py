@@ -47,6 +47,8 @@ from monitor.records import SEGMENT_PREFIX, ModelSchema, Task
 SAMPLE_ROWS = 1_000_000
 # Predictions that meet their labels at once.
 JOIN_ROWS = 1_000_000
+# A sample grows by an eighth before it is cut back to its size, and is kept in so many pieces at most.
+_SLACK, _PIECES = 8, 256
 # Batches that wait to be counted: one may be slow to decode, and each takes memory.
 _AHEAD = 2
 Tick = Callable[[int], None]
@@ -83,6 +85,8 @@ def reference_of_file(
         return complete_reference(draft, profile_inputs(draft, sample), _outcome(draft, table))
     table = _joined(sample, truth, file.schema) if truth is not None else sample
     draft = draft_reference(file.schema, table, sampled=True, ends=ends)
+    # The second pass needs room of its own.
+    del sample, table
     profile, outcome = profile_of_file(file, draft, truth=truth, tick=tick)
     return complete_reference(draft, profile, outcome)
 
@@ -263,11 +267,11 @@ def _sample(file: PlainFile, limit: int, tick: Tick) -> tuple[pa.Table, dict[str
         if is_large:
             _widen(ends, batch)
         if (own > threshold).any():
-            table, own = table.filter(pa.array(own <= threshold)), own[own <= threshold]
+            table, own = _taken(table, own <= threshold), own[own <= threshold]
         kept.append(table)
         hashes.append(own)
         held += own.size
-        if held > limit + limit // 4:
+        if held > limit + limit // _SLACK:
             threshold = _prune(kept, hashes, limit)
             held = limit
     if held > limit:
@@ -278,12 +282,29 @@ def _sample(file: PlainFile, limit: int, tick: Tick) -> tuple[pa.Table, dict[str
 
 
 def _prune(kept: list[pa.Table], hashes: list[npt.NDArray[np.uint64]], limit: int) -> np.uint64:
-    every = np.concatenate(hashes)
-    threshold = np.partition(every, limit - 1)[limit - 1]
-    table = pa.concat_tables(kept, promote_options="permissive").filter(pa.array(every <= threshold))
-    kept[:] = [table.unify_dictionaries().combine_chunks()]
-    hashes[:] = [every[every <= threshold]]
+    """Drops all rows but those with the `limit` smallest hashes; piece by piece, or both would be there at once."""
+    threshold = np.partition(np.concatenate(hashes), limit - 1)[limit - 1]
+    for place, own in enumerate(hashes):
+        inside = own <= threshold
+        if not inside.all():
+            kept[place], hashes[place] = _taken(kept[place], inside), own[inside]
+    while len(kept) > _PIECES:
+        # Neighbours become one, from the front; a piece is a batch of which less and less is left.
+        for place in range(len(kept) // 2):
+            pair = pa.concat_tables(kept[place : place + 2], promote_options="permissive")
+            kept[place : place + 2] = [pair.unify_dictionaries().combine_chunks()]
+            hashes[place : place + 2] = [np.concatenate(hashes[place : place + 2])]
     return np.uint64(threshold)
+
+
+def _taken(table: pa.Table, inside: npt.NDArray[np.bool_]) -> pa.Table:
+    """Some rows, without the words of the others: a column of identifiers would hold on to those of the whole file."""
+    rows = table.filter(pa.array(inside))
+    for place, column in enumerate(rows.columns):
+        if pa.types.is_dictionary(column.type) and any(len(part.dictionary) > len(part) for part in column.chunks):
+            words = column.cast(column.type.value_type).dictionary_encode()
+            rows = rows.set_column(place, rows.field(place).name, words)
+    return rows
 
 
 def _hash(number: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:

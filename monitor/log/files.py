@@ -180,6 +180,9 @@ def _csv_header(path: Path, compression: str | None) -> list[str]:
     names = next(csv.reader(start.decode("utf-8-sig", errors="replace").splitlines(keepends=True)), [])
     if not names:
         raise RecordError("an empty file", where=str(path), expected="a line with the names of the columns")
+    other = next((mark for mark in ";\t|" if len(names) == 1 and mark in names[0]), None)
+    if other is not None:
+        raise RecordError("one column only", where=str(path), expected="fields separated by commas", got=repr(names[0]))
     check_names(names, str(path))
     return names
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from sklearn.metrics import accuracy_score, log_loss
 
-from monitor.engines.file_profiles import profile_of_file, read_labels, reference_of_file
+from monitor.engines.file_profiles import _hash, _sample, profile_of_file, read_labels, reference_of_file
 from monitor.engines.plain_files import Unread, appeared_columns, differing_kinds, open_plain
 from monitor.errors import RecordError
 from monitor.profiles.categorical import CategoricalProfile
@@ -140,6 +140,19 @@ def test_a_large_reference_is_fixed_by_a_sample_and_counts_every_row(tmp_path: P
     assert income.centre != np.median(values)
 
 
+def test_the_sample_of_a_large_reference_holds_its_own_words_and_not_those_of_the_file(tmp_path: Path) -> None:
+    """200,000 identifiers of 40 letters are 8 MB; the 5,000 rows of the sample once held on to all of them."""
+    names = [f"{i:040d}" for i in range(200_000)]
+    path = save(pa.table({"name": names, "x": np.arange(200_000.0)}), tmp_path / "rows.parquet", 20_000)
+    sample, ends, rows = _sample(open_plain(path), 5_000, lambda _: None)
+    assert (sample.num_rows, rows, ends) == (5_000, 200_000, {"f_x": (0.0, 199_999.0)})
+    assert max(len(part.dictionary) for part in sample.column("f_name").chunks) <= 5_000
+    every = np.arange(200_000, dtype=np.uint64)
+    lowest = np.sort(np.argsort(_hash(every))[:5_000])
+    assert sample.column("f_x").to_pylist() == lowest.tolist()
+    assert sample.column("f_name").to_pylist() == [names[i] for i in lowest]
+
+
 def test_labels_of_another_file_are_found_by_id_and_the_latest_counts(tmp_path: Path, reference: Reference) -> None:
     table = plain_table(1_000, 3)
     path = save(table.drop_columns(["label"]), tmp_path / "current.parquet")
@@ -246,6 +259,14 @@ def test_rows_that_cannot_be_read_are_counted_and_the_first_is_told(
     again = Unread()
     profile, _ = profile_of_file(open_plain(path, reference, unread=again), reference)
     assert (again.rows, profile.rows) == (rows, reference.profile.rows)
+
+
+@pytest.mark.parametrize("mark", [";", "\t", "|"])
+def test_fields_that_are_separated_by_something_else_are_told(tmp_path: Path, mark: str) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text(f"age{mark}city\n40{mark}Oslo\n")
+    with pytest.raises(RecordError, match="expected fields separated by commas"):
+        open_plain(path)
 
 
 def test_a_file_of_which_no_row_can_be_read_says_why(tmp_path: Path) -> None:
