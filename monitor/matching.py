@@ -33,7 +33,7 @@ REPEAT_HORIZON_SECONDS = 86_400.0
 
 
 # From this many labels on, one join of all files is cheaper than a search in each (docs/label_search.md).
-MANY_LABELS = 5_000
+MANY_LABELS = 50_000
 
 
 @dataclass(frozen=True)

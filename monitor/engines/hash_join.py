@@ -21,17 +21,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from monitor.engines.identifiers import Integers, hashes, one_array, ranked
-from monitor.engines.local import event_times, open_file, read_group
+from monitor.engines.local import event_times, open_file, read_group, release_unused
 from monitor.log.tables import SEQUENCE, LogFile, ModelLog, TableName
+from monitor.records import SEGMENT_PREFIX
 
 Item = TypeVar("Item")
 
 # Rows handed on at a time.
-PART_ROWS = 500_000
+PART_ROWS = 250_000
 # Labels whose ids are looked for together: about 100 MB of ids and their hashes.
 _IDS_AT_ONCE = 2_000_000
 # Labels whose predictions are read together.
-_LABELS_AT_ONCE = 16_000_000
+_LABELS_AT_ONCE = 5_000_000
 _LABEL_COLUMNS = ("label", "label_time", "source")
 # Text of few different values is read and handed on by number.
 _FEW = frozenset({"version", "prediction", "label", "source"})
@@ -50,8 +51,8 @@ class _Pairs:
     """Rows of one file of predictions and the labels they have, in order of the former."""
 
     file: LogFile
-    rows: Integers
-    labels: Integers
+    rows: npt.NDArray[np.integer]
+    labels: npt.NDArray[np.integer]
 
 
 def join_labels(
@@ -76,9 +77,11 @@ def join_labels(
         search = _Search(log, (after, until), predictions_until, horizon, keeps_ids=len(batches) == 1)
         for some in batches:
             search.look_for(some)
+            release_unused()
         yield Joined(search.nothing(columns), search.missing())
         # The next part is read while the one before is used.
         for rows in _ahead(search.parts(columns, part_rows or PART_ROWS)):
+            release_unused()
             yield Joined(rows, pa.array([], pa.string()))
 
 
@@ -102,23 +105,27 @@ class _Search:
         """Find the predictions of the labels in these files."""
         names = ["prediction_id", *_LABEL_COLUMNS, "event_time", SEQUENCE]
         after, until = self._sequences
-        parts = [rows for file in files for rows in _groups(file, names, self._labels)]
-        new = pa.concat_tables(parts)
-        is_new = pc.and_(pc.greater(new.column(SEQUENCE), after), pc.less_equal(new.column(SEQUENCE), until))
-        labels = new if pc.all(is_new).as_py() else new.filter(is_new)
+        parts: list[pa.Table] = []
+        for rows in (rows for file in files for rows in _groups(file, names, self._labels)):
+            is_new = pc.and_(pc.greater(rows.column(SEQUENCE), after), pc.less_equal(rows.column(SEQUENCE), until))
+            parts.append((rows if pc.all(is_new).as_py() else rows.filter(is_new)).drop_columns([SEQUENCE]))
+        labels = pa.concat_tables(parts)
+        parts.clear()
         if not labels.num_rows:
             return
+        self._truth.append(labels.select(self._kept))
+        candidates = self._candidates(labels)
         ids = _Ids(one_array(labels.column("prediction_id")))
         times = event_times(labels, "label_time")
-        found = np.zeros(labels.num_rows, dtype=bool)
-        for file in self._candidates(labels, ids.ends):
+        found = np.zeros(times.size, dtype=bool)
+        del labels
+        for file in candidates:
             for pairs in self._pairs(file, ids, times):
                 found[pairs.labels] = True
-                moved = _Pairs(file, pairs.rows, pairs.labels + self._count)
+                moved = _Pairs(file, pairs.rows.astype(np.uint32), (pairs.labels + self._count).astype(np.uint32))
                 self._found.setdefault(file.uri, []).append(moved)
         self._note_missing(ids.column, found)
-        self._count += labels.num_rows
-        self._truth.append(labels.select(self._kept))
+        self._count += found.size
 
     def missing(self) -> pa.Array:
         """Ids of labels that have no prediction."""
@@ -134,6 +141,7 @@ class _Search:
         if not self._found:
             return
         truth = pa.concat_tables(self._truth).unify_dictionaries().combine_chunks()
+        self._truth.clear()
         waiting: list[pa.Table] = []
         rows = 0
         for pairs in sorted(self._found.values(), key=lambda found: found[0].file.time or (0, 0)):
@@ -146,8 +154,9 @@ class _Search:
         if waiting:
             yield _ordered(waiting)
 
-    def _candidates(self, labels: pa.Table, ends: tuple[str, str]) -> list[LogFile]:
+    def _candidates(self, labels: pa.Table) -> list[LogFile]:
         """Files whose ids, and event times where every label brings its prediction's, can be among the labels'."""
+        ends = pc.min_max(labels.column("prediction_id")).as_py()
         events = labels.column("event_time")
         limits = pc.min_max(events.cast(pa.int64())).as_py() if not events.null_count else {}
         start, end = limits.get("min"), limits.get("max")
@@ -155,7 +164,9 @@ class _Search:
             file
             for file in self._log.files("predictions", start=start, end=None if end is None else end + 1)
             if (file.sequence is None or file.sequence[0] <= self._until)
-            and (file.identifiers is None or (file.identifiers[0] <= ends[1] and file.identifiers[1] >= ends[0]))
+            and (
+                file.identifiers is None or (file.identifiers[0] <= ends["max"] and file.identifiers[1] >= ends["min"])
+            )
         ]
 
     def _pairs(self, file: LogFile, ids: _Ids, times: Integers) -> Iterator[_Pairs]:
@@ -198,7 +209,9 @@ class _Search:
             if low < high:
                 known = truth.take(pa.array(labels[low:high]))
                 theirs = [name for name in columns if name not in self._kept]
-                found = read_group(parquet, group, theirs, self._predictions).take(pa.array(rows[low:high] - start))
+                found = read_group(parquet, group, theirs, self._predictions).take(
+                    pa.array(rows[low:high].astype(np.int64) - start)
+                )
                 names = [*columns, *_LABEL_COLUMNS]
                 yield pa.table([(known if name in self._kept else found).column(name) for name in names], names=names)
             start = end
@@ -215,12 +228,6 @@ class _Ids:
         self._keys = keys[self._begins]
         # Below the highest bit of the number of rows nothing is left of a hash.
         self._shift = np.uint64(max(keys.size - 1, 1).bit_length())
-
-    @property
-    def ends(self) -> tuple[str, str]:
-        """The least and the greatest."""
-        found = pc.min_max(self.column).as_py()
-        return found["min"], found["max"]
 
     def pairs(self, others: pa.Array) -> tuple[Integers, Integers]:
         """(row among the others, row among these) of all that are the same."""
@@ -264,7 +271,10 @@ def _schema(log: ModelLog, table: TableName) -> pa.Schema:
     assert known is not None
     numbered = pa.dictionary(pa.int32(), pa.string())
     fields = [
-        item.with_type(numbered) if item.name in _FEW and pa.types.is_string(item.type) else item for item in known
+        item.with_type(numbered)
+        if (item.name in _FEW or item.name.startswith(SEGMENT_PREFIX)) and pa.types.is_string(item.type)
+        else item
+        for item in known
     ]
     return pa.schema([*fields, pa.field(SEQUENCE, pa.int64())])
 

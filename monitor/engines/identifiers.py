@@ -114,18 +114,21 @@ class IdentifierSet:
 
     def count(self, without: Iterable[str] = ()) -> int:
         """How many distinct ids were added, less those of `without` (no repeats) that were."""
-        first, second = (np.concatenate([np.empty(0, np.uint64), *parts]) for parts in self._lanes())
+        first = self._lane(0)
+        first.sort()
+        shared = np.unique(first[1:][first[1:] == first[:-1]])
         left_out = pa.array(list(without), pa.string())
+        if not shared.size and not len(left_out):
+            return int(first.size)
+        first, second = self._lane(0), self._lane(1)
         kept = ~_among((first, second), (hashes(left_out, 0), hashes(left_out, 1)))
         first, second = first[kept], second[kept]
-        ordered = np.sort(first)
-        shared = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
         rows = _places(shared, first)[0]
         pairs = np.unique(np.stack((first[rows], second[rows])), axis=1)
         return int(first.size - rows.size + pairs.shape[1])
 
-    def _lanes(self) -> tuple[list[Hashes], list[Hashes]]:
-        return [first for first, _ in self._parts], [second for _, second in self._parts]
+    def _lane(self, lane: int) -> Hashes:
+        return np.concatenate([np.empty(0, np.uint64), *(part[lane] for part in self._parts)])
 
 
 def _among(pairs: tuple[Hashes, Hashes], few: tuple[Hashes, Hashes]) -> npt.NDArray[np.bool_]:
