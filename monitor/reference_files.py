@@ -29,16 +29,16 @@ NO_FEATURES = frozenset({"label", "label_time"})
 _START = pa.scalar(0, pa.int64()).cast(pa.timestamp("us", tz="UTC"))
 
 
-def read_reference(path: Path, model: str, column_map: Mapping[str, str]) -> Reference:
+def read_reference(path: Path, model: str, column_map: Mapping[str, str], segments: tuple[str, ...] = ()) -> Reference:
     """The reference that a file holds, or one built from a file of labelled predictions.
 
-    Such a file needs `label` and `prediction` or `p_<class>`; it may lack ids and times. Raises RecordError where it
-    cannot be one.
+    `segments`: columns that tell rows apart, where the file has them. Such a file needs `label` and `prediction` or
+    `p_<class>`; it may lack ids and times. Raises RecordError where it cannot be one.
     """
     if not _holds_records(path):
         return load_reference(path)
     schema = infer_schema(path, model, column_map)
-    tables = [_labelled(chunk, schema, column_map, path) for chunk in _chunks(path, schema)]
+    tables = [_labelled(chunk, schema, column_map, segments, path) for chunk in _chunks(path, schema)]
     rows = (
         pa.concat_tables([table for table in tables if table.num_rows], promote_options="default") if tables else None
     )
@@ -85,7 +85,9 @@ def _chunks(path: Path, schema: ModelSchema) -> Iterator[Chunk]:
             yield chunk_of([row for row in part if isinstance(row, Row)], schema, lambda _: None)
 
 
-def _labelled(chunk: Chunk, schema: ModelSchema, column_map: Mapping[str, str], path: Path) -> pa.Table:
+def _labelled(
+    chunk: Chunk, schema: ModelSchema, column_map: Mapping[str, str], segments: tuple[str, ...], path: Path
+) -> pa.Table:
     """The rows of a chunk that are a prediction and have a label."""
     mapped = {column_map.get(name, name): array for name, array in chunk.columns.items()}
     ids = pa.array([str(place) for place in range(chunk.rows)])
@@ -93,7 +95,8 @@ def _labelled(chunk: Chunk, schema: ModelSchema, column_map: Mapping[str, str], 
     columns.setdefault("version", pa.repeat("1", chunk.rows))
     columns.pop("model", None)
     whole = replace(chunk, columns=columns)
-    rules = SourceRules(schema, excluded=NO_FEATURES, version="1")
+    own = tuple(name for name in segments if name in columns)
+    rules = SourceRules(schema, own, excluded=NO_FEATURES, version="1")
     predictions = Converter("prediction", rules, now=0, where=str(path)).convert(whole).batch
     truth: dict[str, pa.Array] = {name: columns[name] for name in ("prediction_id", "label") if name in columns}
     labels = (

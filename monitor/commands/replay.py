@@ -218,7 +218,7 @@ def _with_reference(
 ) -> ModelSettings:
     from monitor.reference_files import read_reference
 
-    built = read_reference(reference, settings.name, column_map)
+    built = read_reference(reference, settings.name, column_map, settings.segments)
     return replace(settings, bundle=None, reference=_saved(built, folder))
 
 
