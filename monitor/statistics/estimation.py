@@ -28,7 +28,10 @@ from monitor.statistics.result import Absent, Estimate, Reason, Result
 # Three standard errors of the normal approximation, two-sided.
 SAMPLING_LEVEL = 0.9973
 _ERRORS = 3.0
-CBPE = "calibrated on the reference (CBPE); assumes no concept drift and no region that the reference lacks"
+CBPE = (
+    "calibrated on the reference (CBPE); assumes no concept drift, the reference's mix of classes at equal inputs, and "
+    "no region that the reference lacks"
+)
 DOC = "difference of confidences; assumes that accuracy moves with confidence, and no concept drift"
 DLE = "expected from the columns (DLE); assumes no concept drift and no region that the reference lacks"
 

@@ -6,7 +6,8 @@ not: reweighting of anything by it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,8 @@ MINIMUM_ROWS = 100
 # Of P(prediction | label), column by column: past this a sampling error of the predictions' shares may grow as much.
 CONDITION_LIMIT = 10.0
 _NAMED = 5
+# A shift that estimates of performance warn of: so sure, and so large.
+SURE, PLAIN = 0.001, 0.05
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,21 @@ def label_shift_distance(reference: Reference, profile: Profile) -> Result:
         p_value=_two_sample_p_value(confusion.sum(axis=0).astype(np.float64), now.astype(np.float64)),
         detail=f"estimated shares: {named}",
     )
+
+
+def warned(estimates: Mapping[str, Result], shift: Result) -> dict[str, Result]:
+    """Estimates of performance that say so in their `detail` where the mix of classes seems to have shifted.
+
+    All of them take the classes to be as frequent among like inputs as they were. Predictions alone cannot tell a shift
+    of the classes from one of the inputs, under which the estimates are right; the numbers stay as they are.
+    """
+    if isinstance(shift, Absent) or shift.p_value is None or shift.p_value >= SURE or shift.value <= PLAIN:
+        return dict(estimates)
+    text = f"the mix of classes seems to have shifted (distance {shift.value:.2g}): if it did, this is off"
+    return {
+        name: replace(result, detail=f"{result.detail}; {text}") if isinstance(result, Estimate) else result
+        for name, result in estimates.items()
+    }
 
 
 def _two_sample_p_value(a: Floats, b: Floats) -> float | None:

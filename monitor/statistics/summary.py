@@ -13,7 +13,7 @@ from monitor.profiles.outcome import ClassificationSums, OutcomeProfile
 from monitor.records import EMBEDDING, column_label
 from monitor.statistics import divergence, embedding_drift, estimation, macro
 from monitor.statistics.atoms import atoms
-from monitor.statistics.label_shift import label_shift_distance
+from monitor.statistics.label_shift import label_shift_distance, warned
 from monitor.statistics.performance import classification_statistics, delay_statistics, regression_statistics
 from monitor.statistics.result import Absent, Estimate, Reason, Result
 
@@ -76,7 +76,8 @@ def estimated_statistics(reference: Reference, profile: Profile) -> dict[str, Re
     """What is known of performance without labels: its estimates, and the shift of the classes (classification)."""
     found = estimation.estimated_statistics(reference, profile)
     if reference.schema.task == "classification":
-        found["label_shift_distance"] = label_shift_distance(reference, profile)
+        shift = label_shift_distance(reference, profile)
+        return warned(found, shift) | {"label_shift_distance": shift}
     return found
 
 

@@ -7,9 +7,10 @@ import pyarrow as pa
 import pytest
 from scipy.stats import chi2_contingency
 
-from monitor.profiles.model_profile import Reference, build_reference, profile_inputs
-from monitor.statistics.label_shift import CONDITION_LIMIT, black_box_shift, label_shift_distance
+from monitor.profiles.model_profile import Reference, build_reference, profile_inputs, profile_outcomes
+from monitor.statistics.label_shift import CONDITION_LIMIT, black_box_shift, label_shift_distance, warned
 from monitor.statistics.result import Absent, Estimate, Reason
+from monitor.statistics.summary import estimated_statistics, outcome_statistics
 from tests.profiles.outcome_samples import classified, schema_of
 
 
@@ -111,3 +112,24 @@ def test_what_cannot_be_told_is_absent_with_its_reason() -> None:
     assert refused(build_reference(schema_of(3), two), table) is Reason.ILL_CONDITIONED
     many = classified(2_000, 101, 9)
     assert refused(build_reference(schema_of(101), many), many) is Reason.NOT_APPLICABLE
+
+
+def test_estimates_say_that_they_are_off_if_the_classes_shifted() -> None:
+    """Two classes from 50 to 90 %: macro F1 is estimated far too high, and nothing else tells before labels do."""
+    schema = schema_of(2)
+    reference = build_reference(schema, classified(4_000, 2, 0, skill=1.0))
+    same, shifted = classified(4_000, 2, 1, skill=1.0), classified(4_000, 2, 2, skill=1.0, shares=[0.1, 0.9])
+    quiet = estimated_statistics(reference, profile_inputs(reference, same))
+    loud = estimated_statistics(reference, profile_inputs(reference, shifted))
+    for name in ("estimated_accuracy", "estimated_cross_entropy", "estimated_f1", "estimated_auroc"):
+        was, now = quiet[name], loud[name]
+        assert isinstance(was, Estimate)
+        assert isinstance(now, Estimate)
+        assert "seems to have shifted" not in was.detail
+        assert "the mix of classes seems to have shifted (distance 0." in now.detail
+        assert now.detail.startswith(was.detail)
+    realised = outcome_statistics(reference, profile_outcomes(reference, shifted))["f1"]
+    assert isinstance(realised, Estimate)
+    assert loud["estimated_f1"].value > realised.value + 0.05  # type: ignore[union-attr]
+    absent = warned({"estimated_f1": Absent(Reason.NO_ROWS)}, loud["label_shift_distance"])
+    assert absent == {"estimated_f1": Absent(Reason.NO_ROWS)}
