@@ -145,18 +145,6 @@ def compare(
     )
 
 
-def worst_classes(
-    classes: Mapping[str, Mapping[str, Result]], most: int | None = None
-) -> list[tuple[str, Mapping[str, Result]]]:
-    """Classes by F1, the lowest first; those without one last."""
-
-    def place(item: tuple[str, Mapping[str, Result]]) -> float:
-        f1 = item[1]["f1"]
-        return f1.value if isinstance(f1, Estimate) else 2.0
-
-    return sorted(classes.items(), key=place)[:most]
-
-
 def notes(performance: Mapping[str, Result]) -> list[str]:
     """What to know of the performance: how sure the intervals are, what estimates assume, what is absent and why."""
     levels: dict[str, None] = {}

@@ -66,6 +66,7 @@ def evaluate_window(
         verdicts=verdicts,
         rolling=rolling,
         segments=segment_statistics(reference, inputs, outcomes, drift) if inputs.segments else {},
+        classes=summary.worst_class_statistics(reference, outcomes),
     )
 
 

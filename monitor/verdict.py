@@ -89,7 +89,8 @@ class WindowResult:
     `values` are statistics of the whole window (accuracy, cross_entropy, label_delay_seconds …) by name; `columns` are
     drift statistics by public column name and then statistic name; both hold results, absent ones with their reason.
     `predictions` and `labels` are counts after removing repeats. `rolling` marks the latest provisional window.
-    `segments`: the same window by segment and value.
+    `segments`: the same window by segment and value. `classes`: precision, recall, F1 and AUROC of the classes with the
+    lowest F1 (at most 20), the lowest first.
     """
 
     model: str
@@ -105,6 +106,7 @@ class WindowResult:
     verdicts: Mapping[str, Verdict] = field(default_factory=dict)
     rolling: bool = False
     segments: Segments = field(default_factory=dict)
+    classes: Mapping[str, Mapping[str, Result]] = field(default_factory=dict)
 
 
 def judge(

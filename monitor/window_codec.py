@@ -23,7 +23,7 @@ def window_record(result: WindowResult) -> dict[str, Any]:
     """Plain data of a window result; absent values carry `reason` and no `value`.
 
     `segments` is there where the model has any: by segment and value what the window has as a whole, drift of the worst
-    columns only.
+    columns only. `classes`, the 20 with the lowest F1, are there where a classification has labels.
     """
     record = {
         "model": result.model,
@@ -40,6 +40,8 @@ def window_record(result: WindowResult) -> dict[str, Any]:
         "columns": _column_records(result.columns),
         "verdicts": {name: _compact(vars(verdict)) for name, verdict in result.verdicts.items()},
     }
+    if result.classes:
+        record["classes"] = _column_records(result.classes)
     if result.segments:
         record["segments"] = {
             segment: {value: segment_record(found) for value, found in values.items()}
@@ -85,6 +87,7 @@ def decode_window(text: str) -> WindowResult:
             segment: {value: _segment(found) for value, found in values.items()}
             for segment, values in record.get("segments", {}).items()
         },
+        classes=_columns(record.get("classes", {})),
     )
 
 

@@ -165,7 +165,7 @@ def _print(comparison: Comparison, reference: str, current: str) -> None:
 
 
 def _print_classes(classes: Mapping[str, Mapping[str, Result]]) -> None:
-    from monitor.comparison import worst_classes
+    from monitor.statistics.macro import worst_classes
 
     worst = worst_classes(classes, _CLASSES)
     title = (

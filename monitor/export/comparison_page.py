@@ -10,8 +10,9 @@ from html import escape
 
 import numpy as np
 
-from monitor.comparison import ColumnComparison, Comparison, Shares, notes, segment_lines, worst_classes
+from monitor.comparison import ColumnComparison, Comparison, Shares, notes, segment_lines
 from monitor.profiles.lattice import from_axis
+from monitor.statistics.macro import worst_classes
 from monitor.statistics.result import Absent, Estimate, Result
 
 _WIDTH, _HEIGHT, _FOOT = 420, 120, 18

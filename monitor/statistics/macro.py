@@ -6,7 +6,7 @@ not: how the counts came about.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,6 +86,18 @@ def class_statistics(sums: ClassificationSums, classes: Sequence[str]) -> dict[s
             ),
         }
     return found
+
+
+def worst_classes(
+    classes: Mapping[str, Mapping[str, Result]], most: int | None = None
+) -> list[tuple[str, Mapping[str, Result]]]:
+    """Classes by F1, the lowest first; those without one last."""
+
+    def place(item: tuple[str, Mapping[str, Result]]) -> float:
+        f1 = item[1]["f1"]
+        return f1.value if isinstance(f1, Estimate) else 2.0
+
+    return sorted(classes.items(), key=place)[:most]
 
 
 def _share(hits: int, rows: int) -> Result:

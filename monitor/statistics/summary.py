@@ -41,6 +41,8 @@ COLUMN_STATISTICS = (
     "new_category_ratio",
     *(name for name in embedding_drift.STATISTICS if name not in _NUMERIC_STATISTICS),
 )
+# A window keeps so many classes, and none of a model of more: its size does not grow with them.
+_SHOWN_CLASSES, _MOST_CLASSES = 20, 100
 _ESTIMATED = (*estimation.CLASSIFICATION, *estimation.REGRESSION)
 
 
@@ -70,6 +72,14 @@ def class_statistics(reference: Reference, outcome: OutcomeProfile) -> dict[str,
     """Performance of every class by its name; empty for a regression."""
     sums = outcome.sums
     return macro.class_statistics(sums, reference.schema.classes) if isinstance(sums, ClassificationSums) else {}
+
+
+def worst_class_statistics(reference: Reference, outcome: OutcomeProfile) -> dict[str, dict[str, Result]]:
+    """The same of the 20 classes with the lowest F1, the lowest first; empty without labels and beyond 100 classes."""
+    if not outcome.scored or len(reference.schema.classes) > _MOST_CLASSES:
+        return {}
+    found = macro.worst_classes(class_statistics(reference, outcome), _SHOWN_CLASSES)
+    return {name: dict(results) for name, results in found}
 
 
 def estimated_statistics(reference: Reference, profile: Profile) -> dict[str, Result]:
