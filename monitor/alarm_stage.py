@@ -68,7 +68,7 @@ class AlarmStage:
     log: ModelLog
     learning: Learning
     _plans: dict[tuple[str, int, CheckSettings], AlarmPlan] = field(default_factory=dict)
-    _own: dict[str, dict[str, float]] = field(default_factory=dict)
+    _own: dict[str, Mapping[str, float]] = field(default_factory=dict)
     _regions: NullRegions = field(default_factory=NullRegions)
 
     def read_labels(self, state: Transaction, references: ReferenceStore, matched: tuple[int, int]) -> NewLabels:
@@ -166,7 +166,7 @@ class AlarmStage:
                 watched[version] = reference
         return watched
 
-    def _values(self, reference: Reference) -> dict[str, float]:
+    def _values(self, reference: Reference) -> Mapping[str, float]:
         """The reference's own values by metric."""
         if reference.identity not in self._own:
             self._own = {reference.identity: reference_values(reference)}

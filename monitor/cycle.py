@@ -30,7 +30,7 @@ from monitor.segment_values import learn_values
 from monitor.settings import ModelSettings
 from monitor.state import State, Transaction
 from monitor.verdict import WindowResult
-from monitor.window_codec import decode_window
+from monitor.window_codec import counts_of, decode_window
 from monitor.window_stage import WindowStage
 from monitor.windows import (
     MICROSECONDS,
@@ -226,9 +226,10 @@ class ModelCycle:
         until = min(mark, now - round(self.settings.labels.horizon_seconds * MICROSECONDS)) // size * size
         if until <= before:
             return
-        latest = {(item.version, item.start): item for item in state.windows(name, seconds=seconds, start=before)}
-        ended = [decode_window(item.result) for item in latest.values() if item.end <= until]
-        state.add(name, "labels", "expired", sum(max(window.predictions - window.labels, 0) for window in ended))
+        found = state.windows(name, seconds=seconds, start=before, end=until)
+        latest = {(item.version, item.start): item.result for item in found if item.end <= until}
+        missing = (predictions - labels for predictions, labels in map(counts_of, latest.values()))
+        state.add(name, "labels", "expired", sum(max(count, 0) for count in missing))
         state.set_cursor(name, "expired", until)
 
     def _dirty_panes(

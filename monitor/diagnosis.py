@@ -14,7 +14,7 @@ import numpy as np
 
 from monitor.alarm_plan import alarm_plan, alarm_window_seconds
 from monitor.errors import TrueupError
-from monitor.evaluation import evaluate_window
+from monitor.evaluation import InputStatistics, evaluate_window
 from monitor.export.budget import DEFAULT_BUDGET
 from monitor.export.snapshot import AlarmSnapshot, ModelSnapshot, Snapshot, VersionInfo, check_limits
 from monitor.export.snapshot_series import snapshot_series
@@ -134,16 +134,18 @@ def series_of(settings: ModelSettings, reference: Reference) -> tuple[int, int]:
     """Series of one version of this configuration, and how many its budget drops: the reference as its own traffic."""
     own, outcome = reference_values(reference), reference.outcome or empty_outcome(reference)
     kinds: tuple[Maturity, ...] = ("provisional", "final")
+    inputs = InputStatistics.of(reference, reference.profile)
     windows = [
         evaluate_window(
             settings,
             "1",
             reference,
             Window(0, round(seconds * MICROSECONDS), seconds),
-            reference.profile,
+            inputs,
             outcome,
             maturity=maturity,
             revision=0,
+            profile=reference.profile,
         )
         for seconds in settings.windows.window_seconds
         for maturity in kinds

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from monitor.label_join import Maturity
 from monitor.profiles.model_profile import Profile, Reference
@@ -14,9 +15,31 @@ from monitor.profiles.outcome import OutcomeProfile
 from monitor.settings import ModelSettings
 from monitor.statistics import summary
 from monitor.statistics.result import Absent, Estimate, Reason, Result
-from monitor.statistics.segments import SegmentDrift, segment_statistics
+from monitor.statistics.segments import SegmentDrift, segment_drift, segment_statistics
 from monitor.verdict import WindowResult, judge
 from monitor.windows import Window
+
+
+@dataclass(frozen=True)
+class InputStatistics:
+    """What a window's inputs say by themselves, whatever labels come. `has_segments`: some are left to `profile`."""
+
+    rows: int
+    estimated: Mapping[str, Result]
+    columns: Mapping[str, Mapping[str, Result]]
+    drift: SegmentDrift
+    has_segments: bool
+
+    @classmethod
+    def of(cls, reference: Reference, inputs: Profile) -> InputStatistics:
+        """From the merged profile of a window's panes, repeats removed."""
+        return cls(
+            inputs.rows,
+            summary.estimated_statistics(reference, inputs),
+            summary.column_statistics(reference, inputs),
+            segment_drift(reference, inputs),
+            bool(inputs.segments),
+        )
 
 
 def evaluate_window(
@@ -24,21 +47,18 @@ def evaluate_window(
     version: str,
     reference: Reference,
     window: Window,
-    inputs: Profile,
+    inputs: InputStatistics,
     outcomes: OutcomeProfile,
     *,
     maturity: Maturity,
     revision: int,
     rolling: bool = False,
-    columns: Mapping[str, Mapping[str, Result]] | None = None,
-    drift: SegmentDrift | None = None,
+    profile: Profile | None = None,
 ) -> WindowResult:
     """Every statistic of the window with its verdicts.
 
-    `columns` and `drift` (by segment) are those of the same inputs, if they are known.
-
-    `inputs` and `outcomes` are the merged profiles of the window's panes, repeats removed; coverage is labelled
-    predictions over predictions, undefined (absent) without predictions.
+    `inputs` and `outcomes` are of the window's panes, repeats removed, and so is `profile`, which is needed where there
+    are segments; coverage is labelled predictions over predictions, undefined (absent) without predictions.
     """
     predictions, labels = inputs.rows, outcomes.rows
     coverage: Result = (
@@ -47,11 +67,9 @@ def evaluate_window(
     values: dict[str, Result] = {
         "label_coverage": coverage,
         **summary.outcome_statistics(reference, outcomes),
-        **summary.estimated_statistics(reference, inputs),
+        **inputs.estimated,
     }
-    if columns is None:
-        columns = summary.column_statistics(reference, inputs)
-    verdicts = judge(settings.checks, values, columns, summary.reference_values(reference))
+    verdicts = judge(settings.checks, values, inputs.columns, summary.reference_values(reference))
     return WindowResult(
         model=settings.name,
         version=version,
@@ -62,10 +80,10 @@ def evaluate_window(
         labels=labels,
         label_coverage=labels / predictions if predictions else None,
         values=values,
-        columns=columns,
+        columns=inputs.columns,
         verdicts=verdicts,
         rolling=rolling,
-        segments=segment_statistics(reference, inputs, outcomes, drift) if inputs.segments else {},
+        segments={} if profile is None else segment_statistics(reference, profile, outcomes, inputs.drift),
         classes=summary.worst_class_statistics(reference, outcomes),
     )
 

@@ -9,6 +9,7 @@ import itertools
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Generic, TypeVar
 
 from monitor.engines.local import pane_ranges, read_panes
@@ -92,10 +93,6 @@ class PaneMerger(Generic[T]):
     empty: Callable[[Reference], T]
     _kept: dict[int, OrderedDict[tuple[int, int], tuple[tuple[PaneDigest, ...], T]]] = field(default_factory=dict)
 
-    def panes(self, state: Transaction, start: int, end: int) -> list[PaneDigest]:
-        """What there is to merge in [start, end)."""
-        return state.pane_digests(self.model, self.version, self.kind, start, end)
-
     def merge(self, state: Transaction, panes: Sequence[PaneDigest], pane_seconds: float) -> T:
         """The merged profile of these panes.
 
@@ -106,15 +103,12 @@ class PaneMerger(Generic[T]):
 
     def _merged(self, state: Transaction, panes: Sequence[PaneDigest], pane: int, level: int) -> T:
         """Merged from stretches of the length of this level; below the last one, from the stored panes."""
-        merged = self.empty(self.reference)
         if level == len(STRETCHES):
-            for stored in state.panes(self.model, self.version, self.kind, panes[0].start, panes[-1].start + 1):
-                merged = merged.merge(self.decode(stored.profile, self.reference))
-            return merged
+            stored = state.panes(self.model, self.version, self.kind, panes[0].start, panes[-1].start + 1)
+            return self._all(self.decode(item.profile, self.reference) for item in stored)
         size = pane * STRETCHES[level]
-        for start, content in itertools.groupby(panes, lambda item: item.start // size * size):
-            merged = merged.merge(self._stretch(state, start, tuple(content), pane, level))
-        return merged
+        stretches = itertools.groupby(panes, lambda item: item.start // size * size)
+        return self._all(self._stretch(state, start, tuple(content), pane, level) for start, content in stretches)
 
     def _stretch(self, state: Transaction, start: int, content: tuple[PaneDigest, ...], pane: int, level: int) -> T:
         kept = self._kept.setdefault(level, OrderedDict())
@@ -130,6 +124,12 @@ class PaneMerger(Generic[T]):
         while len(kept) > KEPT_STRETCHES:
             kept.popitem(last=False)
         return merged
+
+    def _all(self, profiles: Iterator[T]) -> T:
+        first = next(profiles, None)
+        if first is None:
+            return self.empty(self.reference)
+        return reduce(lambda one, other: one.merge(other), profiles, first)
 
 
 def input_merger(model: str, version: str, reference: Reference) -> PaneMerger[Profile]:

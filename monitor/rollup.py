@@ -75,10 +75,8 @@ class RollUp:
         return made
 
     def _starts(self, state: Transaction, version: str, start: int, end: int) -> list[int]:
-        kinds: tuple[PaneKind, ...] = ("inputs", "outcomes")
-        return [
-            pane.start for kind in kinds for pane in state.pane_digests(self.settings.name, version, kind, start, end)
-        ]
+        digests = state.pane_digests(self.settings.name, version, start, end)
+        return [pane.start for panes in digests.values() for pane in panes]
 
     def _roll(self, state: Transaction, version: str, reference: Reference, start: int, end: int) -> None:
         name = self.settings.name

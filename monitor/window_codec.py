@@ -91,6 +91,12 @@ def decode_window(text: str) -> WindowResult:
     )
 
 
+def counts_of(text: str) -> tuple[int, int]:
+    """Predictions and labels of a window result's JSON text."""
+    record = orjson.loads(text)
+    return record["predictions"], record["labels"]
+
+
 def iso(microseconds: int) -> str:
     """RFC 3339 text, in UTC, of microseconds since the epoch."""
     return (_EPOCH + timedelta(microseconds=microseconds)).isoformat().replace("+00:00", "Z")
@@ -103,8 +109,21 @@ def _micros(text: str) -> int:
 def _result_record(result: Result) -> dict[str, Any]:
     if isinstance(result, Absent):
         return {"reason": str(result.reason), "n": result.n, "detail": result.detail}
-    names = ("value", "n", "lower", "upper", "level", "p_value", "error_bound", "detail")
-    return _compact({name: getattr(result, name) for name in names})
+    # By hand: a window has hundreds of them.
+    record: dict[str, Any] = {"value": result.value, "n": result.n}
+    if result.lower is not None:
+        record["lower"] = result.lower
+    if result.upper is not None:
+        record["upper"] = result.upper
+    if result.level is not None:
+        record["level"] = result.level
+    if result.p_value is not None:
+        record["p_value"] = result.p_value
+    if result.error_bound is not None:
+        record["error_bound"] = result.error_bound
+    if result.detail:
+        record["detail"] = result.detail
+    return record
 
 
 def _column_records(columns: Mapping[str, Mapping[str, Result]]) -> dict[str, Any]:

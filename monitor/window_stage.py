@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from monitor.evaluation import evaluate_window, fingerprint
+from monitor.evaluation import InputStatistics, evaluate_window, fingerprint
 from monitor.label_join import maturity
 from monitor.learning import Learning
 from monitor.pane_builder import PaneMerger, input_merger, outcome_merger
@@ -20,19 +20,15 @@ from monitor.references import ReferenceStore
 from monitor.settings import ModelSettings
 from monitor.state import PaneDigest, StoredWindow, Transaction
 from monitor.statistics.result import Result
-from monitor.statistics.segments import SegmentDrift, segment_drift
-from monitor.statistics.summary import column_statistics
 from monitor.verdict import WindowResult
 from monitor.window_codec import encode_window
 from monitor.windows import MICROSECONDS, Window, tumbling_window
 
 ColumnStatistics = Mapping[str, Mapping[str, Result]]
-# Drift statistics of every column, and the drift of every value of a segment.
-KnownDrift = tuple[ColumnStatistics, SegmentDrift]
 ChangedPanes = Callable[[str], set[int]]
 # Of a window's revisions the newest are kept, and before them those whose number is a power of two.
 NEWEST_REVISIONS = 16
-# Windows whose drift statistics are kept in memory, for as long as only labels come; one takes some 40 kB.
+# Windows whose statistics of inputs are kept in memory, for as long as only labels come; one takes some 40 kB.
 KNOWN_WINDOWS = 1_024
 
 
@@ -58,7 +54,7 @@ class _MadeOf:
 
 @dataclass
 class WindowStage:
-    """Evaluates the windows of one model; keeps merged profiles and drift statistics in memory, nothing else.
+    """Evaluates the windows of one model; keeps merged profiles and statistics of inputs in memory, nothing else.
 
     `quiet_windows`: lengths (seconds) whose provisional numbers are not made better while labels come. `thinned`:
     whether old revisions make room for new ones.
@@ -68,7 +64,7 @@ class WindowStage:
     learning: Learning
     quiet_windows: frozenset[float] = frozenset()
     thinned: bool = True
-    _known_drift: OrderedDict[str, KnownDrift] = field(default_factory=OrderedDict)
+    _known_inputs: OrderedDict[str, InputStatistics] = field(default_factory=OrderedDict)
     _mergers: dict[str, tuple[str, PaneMerger[Profile], PaneMerger[OutcomeProfile]]] = field(default_factory=dict)
 
     def publish(
@@ -143,17 +139,17 @@ class WindowStage:
             return None
         # Revision 0 is provisional and replaced in place; final is 1, and every later change one more.
         revision = 0 if ripe == "provisional" else (latest.revision if latest else 0) + 1
-        columns, drift = self._drift(state, version, reference, made_of)
+        inputs = self._inputs(state, version, reference, made_of)
         result = evaluate_window(
             self.learning.settings_for(state, version, reference, window.seconds),
             version,
             reference,
             window,
-            *self._merged(state, version, made_of),
+            inputs,
+            self._labelled(state, version, made_of),
             maturity=ripe,
             revision=revision,
-            columns=columns,
-            drift=drift,
+            profile=self._merged(state, version, made_of) if inputs.has_segments else None,
         )
         self.learning.learn(state, reference, result)
         state.put_window(
@@ -184,48 +180,50 @@ class WindowStage:
                 outcome_merger(name, version, reference),
             )
             self._mergers[version] = known
-        inputs, outcomes = (merger.panes(state, window.start, window.end) for merger in known[1:])
+        panes = state.pane_digests(self.settings.name, version, window.start, window.end)
+        inputs, outcomes = panes["inputs"], panes["outcomes"]
         of_inputs = fingerprint(reference.identity, (("inputs", pane.start, pane.digest) for pane in inputs))
         whole = fingerprint(of_inputs, (("outcomes", pane.start, pane.digest) for pane in outcomes))
         return _MadeOf(inputs, outcomes, of_inputs, whole)
 
-    def _merged(self, state: Transaction, version: str, made_of: _MadeOf) -> tuple[Profile, OutcomeProfile]:
-        _, inputs, outcomes = self._mergers[version]
-        seconds = self.settings.windows.pane_seconds
-        return inputs.merge(state, made_of.inputs, seconds), outcomes.merge(state, made_of.outcomes, seconds)
+    def _merged(self, state: Transaction, version: str, made_of: _MadeOf) -> Profile:
+        """The merged inputs of a window."""
+        return self._mergers[version][1].merge(state, made_of.inputs, self.settings.windows.pane_seconds)
+
+    def _labelled(self, state: Transaction, version: str, made_of: _MadeOf) -> OutcomeProfile:
+        """The merged outcomes of a window."""
+        return self._mergers[version][2].merge(state, made_of.outcomes, self.settings.windows.pane_seconds)
 
     def merged_inputs(self, state: Transaction, version: str, reference: Reference, window: Window) -> Profile:
         """The merged profile of a window's inputs."""
-        made_of = self._made_of(state, version, reference, window)
-        return self._mergers[version][1].merge(state, made_of.inputs, self.settings.windows.pane_seconds)
+        return self._merged(state, version, self._made_of(state, version, reference, window))
 
-    def _drift(self, state: Transaction, version: str, reference: Reference, made_of: _MadeOf) -> KnownDrift:
-        """Drift statistics of inputs; those that did not change (only labels came) are not computed again."""
-        known = self._known_drift.get(made_of.inputs_fingerprint)
+    def _inputs(self, state: Transaction, version: str, reference: Reference, made_of: _MadeOf) -> InputStatistics:
+        """Statistics of inputs; those that did not change (only labels came) are not computed again."""
+        known = self._known_inputs.get(made_of.inputs_fingerprint)
         if known is None:
-            inputs = self._mergers[version][1].merge(state, made_of.inputs, self.settings.windows.pane_seconds)
-            known = column_statistics(reference, inputs), segment_drift(reference, inputs)
-            self._known_drift[made_of.inputs_fingerprint] = known
-            if len(self._known_drift) > (KNOWN_WINDOWS // 4 if inputs.segments else KNOWN_WINDOWS):
-                self._known_drift.popitem(last=False)
-        self._known_drift.move_to_end(made_of.inputs_fingerprint)
+            known = InputStatistics.of(reference, self._merged(state, version, made_of))
+            self._known_inputs[made_of.inputs_fingerprint] = known
+            if len(self._known_inputs) > (KNOWN_WINDOWS // 4 if known.has_segments else KNOWN_WINDOWS):
+                self._known_inputs.popitem(last=False)
+        self._known_inputs.move_to_end(made_of.inputs_fingerprint)
         return known
 
     def rolling(self, state: Transaction, version: str, reference: Reference, window: Window) -> WindowResult:
         """The latest window of a length as it stands; it is not stored."""
         made_of = self._made_of(state, version, reference, window)
-        columns, drift = self._drift(state, version, reference, made_of)
+        inputs = self._inputs(state, version, reference, made_of)
         return evaluate_window(
             self.learning.settings_for(state, version, reference, window.seconds),
             version,
             reference,
             window,
-            *self._merged(state, version, made_of),
+            inputs,
+            self._labelled(state, version, made_of),
             maturity="provisional",
             revision=0,
             rolling=True,
-            columns=columns,
-            drift=drift,
+            profile=self._merged(state, version, made_of) if inputs.has_segments else None,
         )
 
 

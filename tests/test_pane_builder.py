@@ -97,14 +97,19 @@ def test_a_stretch_that_did_not_change_is_not_decoded_again(
     monkeypatch.setattr(merger, "decode", counting)
     with state.transaction() as transaction:
         transaction.put_panes("pets", rebuild_inputs(log, reference, "1", starts, SETTINGS, {}, Tally(0, 0)))
-        panes = merger.panes(transaction, START, START + 24 * PANE)
+        panes = transaction.pane_digests("pets", "1", START, START + 24 * PANE)["inputs"]
         assert (merger.merge(transaction, panes, 300).rows, len(panes), len(decoded)) == (48, 24, 24)
         assert sum(pane.rows for pane in panes) == 48
         assert merger.merge(transaction, panes, 300).rows == 48
         assert len(decoded) == 24
         add(log, predictions(["late"], start=START + 1))
         transaction.put_panes("pets", rebuild_inputs(log, reference, "1", {START}, SETTINGS, {}, Tally(0, 0)))
-        assert merger.merge(transaction, merger.panes(transaction, START, START + 24 * PANE), 300).rows == 49
+        assert (
+            merger.merge(
+                transaction, transaction.pane_digests("pets", "1", START, START + 24 * PANE)["inputs"], 300
+            ).rows
+            == 49
+        )
         assert len(decoded) == 24 + 12
 
 
@@ -130,12 +135,12 @@ def test_a_window_of_30_days_that_moves_on_by_a_pane_decodes_an_hour_and_not_the
         coarse = [stored(place, start, hour) for place, start in enumerate(range(first, end - 2 * day, hour))]
         fine = [stored(place, start, PANE) for place, start in enumerate(range(end - 2 * day, end, PANE))]
         transaction.put_panes("pets", [*coarse, *fine])
-        whole = merger.merge(transaction, merger.panes(transaction, first, end), 300)
+        whole = merger.merge(transaction, transaction.pane_digests("pets", "1", first, end)["inputs"], 300)
         assert (len(decoded), whole.rows) == (len(coarse) + len(fine), sum(pane.rows for pane in (*coarse, *fine)))
         for turn in range(30):
             decoded.clear()
             transaction.put_panes("pets", [stored(turn, end + turn * PANE, PANE)])
-            panes = merger.panes(transaction, first + (turn + 1) * PANE, end + (turn + 1) * PANE)
+            panes = transaction.pane_digests("pets", "1", first + (turn + 1) * PANE, end + (turn + 1) * PANE)["inputs"]
             moved = merger.merge(transaction, panes, 300)
             # The first time, the hours of the day that the window now begins in; always, those of its two ends.
             assert len(decoded) <= (12 + 24 if turn == 0 else 13)
@@ -151,7 +156,7 @@ def test_what_is_kept_of_stretches_is_bounded(state: State, reference: Reference
         starts = range(START, START + (KEPT_STRETCHES + 20) * 12 * PANE, 12 * PANE)
         panes = (StoredPane("1", "inputs", start, start + PANE, reference.identity, 1, content) for start in starts)
         transaction.put_panes("pets", panes)
-        merger.merge(transaction, merger.panes(transaction, START, starts[-1] + PANE), 300)
+        merger.merge(transaction, transaction.pane_digests("pets", "1", START, starts[-1] + PANE)["inputs"], 300)
     assert max(len(kept) for kept in merger._kept.values()) == KEPT_STRETCHES
 
 
@@ -162,5 +167,5 @@ def profile_rows(place: int) -> pa.Table:
 def test_a_window_without_panes_is_the_empty_profile(state: State, reference: Reference) -> None:
     with state.transaction(write=False) as transaction:
         merger = input_merger("pets", "1", reference)
-        assert merger.panes(transaction, START, START + PANE) == []
+        assert transaction.pane_digests("pets", "1", START, START + PANE)["inputs"] == []
         assert merger.merge(transaction, [], 300).rows == 0

@@ -232,11 +232,11 @@ def test_panes_of_another_reference_are_dropped_and_counted(state: State) -> Non
 def test_the_digest_of_a_pane_changes_with_its_content_only(state: State) -> None:
     with state.transaction() as transaction:
         transaction.put_panes("m", [pane(0)])
-        before = transaction.pane_digests("m", "1", "inputs", 0, 1)
+        before = transaction.pane_digests("m", "1", 0, 1)
         transaction.put_panes("m", [pane(0)])
-        assert transaction.pane_digests("m", "1", "inputs", 0, 1) == before
+        assert transaction.pane_digests("m", "1", 0, 1) == before
         transaction.put_panes("m", [pane(0, b"other")])
-        assert transaction.pane_digests("m", "1", "inputs", 0, 1) != before
+        assert transaction.pane_digests("m", "1", 0, 1) != before
     state.close()
 
 

@@ -42,16 +42,33 @@ LATEST_REVISION = (
     .order_by(WINDOWS.c.revision.desc())
     .limit(1)
 )
-# Columns of `PaneDigest`.
+# The kind and columns of `PaneDigest`.
 PANE_DIGESTS = (
-    sa.select(PANES.c.start, PANES.c.digest, PANES.c.rows)
+    sa.select(PANES.c.kind, PANES.c.start, PANES.c.digest, PANES.c.rows)
     .where(
-        *(PANES.c[name] == sa.bindparam(name) for name in ("model", "version", "kind")),
+        *(PANES.c[name] == sa.bindparam(name) for name in ("model", "version")),
+        PANES.c.kind.in_(["inputs", "outcomes"]),
         PANES.c.start >= sa.bindparam("start"),
         PANES.c.start < sa.bindparam("end"),
     )
     .order_by(PANES.c.start)
 )
+
+
+@cache
+def put_panes(dialect: str) -> sa.Insert:
+    """Insert of panes in the place of those of the same identity."""
+    key = [PANES.c[name] for name in ("model", "version", "kind", "start")]
+    rest = ("end", "reference", "rows", "digest", "profile")
+    if dialect == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert as postgresql_insert
+
+        put = postgresql_insert(PANES)
+        return put.on_conflict_do_update(index_elements=key, set_={name: put.excluded[name] for name in rest})
+    from sqlalchemy.dialects.sqlite import insert as sqlite_insert
+
+    place = sqlite_insert(PANES)
+    return place.on_conflict_do_update(index_elements=key, set_={name: place.excluded[name] for name in rest})
 
 
 @cache

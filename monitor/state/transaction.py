@@ -87,19 +87,16 @@ class Transaction:
 
     def put_panes(self, model: str, panes: Iterable[StoredPane]) -> None:
         """Store panes, replacing earlier ones of the same identity; a pane without rows is removed."""
+        kept = []
         for pane in panes:
             key = {"model": model, "version": pane.version, "kind": pane.kind, "start": pane.start}
             if pane.rows == 0:
                 self._connection.execute(sa.delete(PANES).where(*_matches(PANES, key)))
                 continue
-            values = {
-                "end": pane.end,
-                "reference": pane.reference,
-                "rows": pane.rows,
-                "digest": hashlib.blake2b(pane.profile, digest_size=16).hexdigest(),
-                "profile": pane.profile,
-            }
-            self.upsert(PANES, key, values)
+            digest = hashlib.blake2b(pane.profile, digest_size=16).hexdigest()
+            kept.append({**vars(pane), "model": model, "digest": digest})
+        if kept:
+            self._connection.execute(statements.put_panes(self._connection.dialect.name), kept)
 
     def replace_panes(self, model: str, pane: StoredPane) -> None:
         """Store a pane in the place of all that begin within it."""
@@ -229,10 +226,13 @@ class Transaction:
         row = self._connection.execute(statements.LATEST_REVISION, wanted).first()
         return None if row is None else WindowHead(*row)
 
-    def pane_digests(self, model: str, version: str, kind: PaneKind, start: int, end: int) -> list[PaneDigest]:
-        """What the panes of [start, end) hold, in order."""
-        wanted = {"model": model, "version": version, "kind": kind, "start": start, "end": end}
-        return [PaneDigest(*row) for row in self._connection.execute(statements.PANE_DIGESTS, wanted)]
+    def pane_digests(self, model: str, version: str, start: int, end: int) -> dict[PaneKind, list[PaneDigest]]:
+        """What the panes of [start, end) hold, by kind and in order."""
+        wanted = {"model": model, "version": version, "start": start, "end": end}
+        found: dict[PaneKind, list[PaneDigest]] = {"inputs": [], "outcomes": []}
+        for kind, *digest in self._connection.execute(statements.PANE_DIGESTS, wanted):
+            found[kind].append(PaneDigest(*digest))
+        return found
 
     def put_pending(self, model: str, identifiers: Iterable[str], now: int) -> None:
         """Note labels that wait for their prediction; one that waits already keeps its age."""

@@ -5,6 +5,9 @@ What lives here: which statistics a column or an outcome has. What must not: for
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import lru_cache
+
 from monitor.profiles.categorical import CategoricalProfile
 from monitor.profiles.columns import ColumnProfile
 from monitor.profiles.model_profile import Profile, Reference
@@ -91,7 +94,8 @@ def estimated_statistics(reference: Reference, profile: Profile) -> dict[str, Re
     return found
 
 
-def reference_values(reference: Reference) -> dict[str, float]:
+@lru_cache(maxsize=8)
+def reference_values(reference: Reference) -> Mapping[str, float]:
     """The reference's own performance, for relative thresholds; an estimate is held against what was realised."""
     if reference.outcome is None:
         return {}

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from monitor.alarm_judge import LabelBatch
 from monitor.alarm_plan import AlarmPlan, alarm_window_seconds
-from monitor.evaluation import evaluate_window
+from monitor.evaluation import InputStatistics, evaluate_window
 from monitor.profiles.model_profile import Profile, Reference, empty_outcome, profile_inputs, profile_outcomes
 from monitor.profiles.outcome import OutcomeProfile
 from monitor.profiles.outcome_builder import Estimators
@@ -166,10 +166,11 @@ class Feed:
             self.version,
             reference,
             window,
-            inputs,
+            InputStatistics.of(reference, inputs),
             outcomes,
             maturity="provisional",
             revision=revision,
+            profile=inputs,
         )
 
 
