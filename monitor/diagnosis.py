@@ -22,6 +22,7 @@ from monitor.label_join import Maturity
 from monitor.log.tables import ModelLog, TableName
 from monitor.profiles.codec import decode_profile
 from monitor.profiles.model_profile import Reference, empty_outcome
+from monitor.segment_values import LEARN_ROWS
 from monitor.settings import ModelSettings
 from monitor.state import State
 from monitor.statistics.drift_model import drift_model
@@ -96,6 +97,7 @@ def diagnose(
 ) -> Diagnosis:
     """The findings of one model, of the version that answered last; `progress` is told panes done, and of how many."""
     findings = list(_reference_findings(settings, reference))
+    findings += segment_findings(settings, reference) if reference is not None else []
     traffic = log_traffic(log)
     found = Diagnosis(settings.name, ())
     monthly = None
@@ -232,6 +234,22 @@ def retention_finding(settings: ModelSettings, retention_seconds: float | None, 
         return Finding("retention", "problem", text, f"log: {{retention: {format_duration(needed)}}}")
     kept = "" if monthly is None else f", about {monthly * retention_seconds / MONTH_SECONDS:.3g} GB"
     return Finding("retention", "good", f"{format_duration(retention_seconds)} hold every late label and window{kept}")
+
+
+def segment_findings(settings: ModelSettings, reference: Reference) -> list[Finding]:
+    """What is not said of a declared segment, and what to do about it."""
+    told = {spec.name for spec in reference.segments}
+    found = []
+    for name in settings.segments:
+        if name not in told:
+            text = f"its values are learnt from the first {LEARN_ROWS:,} predictions with one, and left out until then"
+            found.append(Finding(f"segment {name}", "note", text, f"segments: {{{name}: [VALUE, …]}}"))
+        elif name not in reference.profile.segments:
+            text = (
+                f"the reference is not told apart by it: no drift per value (trueup reference build --segment {name})"
+            )
+            found.append(Finding(f"segment {name}", "note", text))
+    return found
 
 
 def _reference_findings(settings: ModelSettings, reference: Reference | None) -> Sequence[Finding]:

@@ -46,6 +46,8 @@ class ReferenceStore:
                     self._loaded[version] = (stamp, load_reference(path))
             except (OSError, TrueupError) as error:
                 self.problems[version] = str(error)
+        known = {reference.identity for _, reference in self._loaded.values()}
+        self._told_apart = {name: made for name, made in self._told_apart.items() if name in known}
 
     def get(self, version: str) -> Reference | None:
         """The reference of a version: its bundle's, else the model's own file for all versions."""

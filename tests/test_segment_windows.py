@@ -21,11 +21,12 @@ from sklearn.metrics import (
     r2_score,
 )
 
+from monitor.diagnosis import segment_findings
 from monitor.forgetting import forget_identifiers
 from monitor.log.tables import ModelLog
 from monitor.profiles.codec import load_reference, save_reference
 from monitor.profiles.model_profile import profile_inputs, with_segments
-from monitor.profiles.segments import MISSING, OTHER
+from monitor.profiles.segments import MISSING, OTHER, SegmentSpec
 from monitor.records import ModelSchema
 from monitor.replay import ReplayRange, replay
 from monitor.segment_values import LEARN_ROWS, learnt_values, with_learnt_values
@@ -380,6 +381,20 @@ def test_values_are_learnt_once_and_stay_over_restarts_and_in_a_replay(tmp_path:
     assert_equal_segments(latest(bench.windows())[START], latest(replay(known, log, ReplayRange()).windows)[START])
     alone = latest(replay(bench.settings, log, ReplayRange()).windows)[START].segments["region"]
     assert "new" in alone
+    bench.state.close()
+
+
+def test_doctor_says_what_is_not_known_of_a_segment(tmp_path: Path) -> None:
+    bench = opened(tmp_path)
+    told = bench.cycle.references
+    told.refresh()
+    reference = told.get("1")
+    assert reference is not None
+    assert segment_findings(bench.settings, reference) == []
+    [learning] = segment_findings(bench.settings, with_segments(reference, ()))
+    assert "learnt from the first 1,000 predictions with one" in learning.text
+    [undrifted] = segment_findings(bench.settings, with_segments(reference, (SegmentSpec("region", ("a",)),)))
+    assert "no drift per value (trueup reference build --segment region)" in undrifted.text
     bench.state.close()
 
 

@@ -7,7 +7,7 @@ of statistics, alarms: a value of a segment has no evidence of its own, and take
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 
 import numpy as np
@@ -217,7 +217,12 @@ def _estimates(reference: Reference, own: SegmentInputs, place: int) -> dict[str
     if rows < MINIMUM_N:
         few = Absent(Reason.TOO_FEW_ROWS, rows, f"{rows} rows, at least {MINIMUM_N} needed")
         return dict.fromkeys(expected, few)
-    return expected | ({"estimated_auroc": _NO_HISTOGRAMS} if reference.schema.task == "classification" else {})
+    # What an estimate assumes is said of the whole window; twenty times over it would be most of what is stored.
+    short: dict[str, Result] = {
+        name: replace(result, detail="") if isinstance(result, Estimate) else result
+        for name, result in expected.items()
+    }
+    return short | ({"estimated_auroc": _NO_HISTOGRAMS} if reference.schema.task == "classification" else {})
 
 
 def _drift(reference: Reference, own: SegmentInputs, place: int) -> tuple[Result, dict[str, dict[str, Result]]]:

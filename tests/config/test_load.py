@@ -353,6 +353,7 @@ def test_object_stores_are_left_as_they_are(tmp_path: Path) -> None:
         DESIGN,
         "models: {m: {bundle: b}}",
         "models: {m: {bundle: b, labels: {sql: {url: 'sqlite:///x.db', query: 'a :cursor', cursor: c, start: 7}}}}",
+        "models: {m: {bundle: b, segments: {region: [us, eu], store: null}}, n: {bundle: b, segments: [region]}}",
         "models: {m: {task: regression, season: off, columns: {map: {id: x}, exclude: [y]}}, n: {classes: [1, 2]}}",
         "models: {m: {reference: r, season: {length: 1d, observe: 1h, match: phase}, checks: {}}}\nspool: [a, b]",
     ],
