@@ -427,6 +427,22 @@ def test_rows_and_versions_without_the_column_are_missing(bench: Bench) -> None:
     assert sum(value.labels for name, value in values.items() if name != MISSING) == 40
 
 
+def test_many_labels_that_are_joined_at_once_know_their_segment_too(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("monitor.matching.MANY_LABELS", 50)
+    ids = [f"id-{place:03d}" for place in range(200)]
+    regions = ["north", "south", None, "east"] * 50
+    bench.send(in_regions(predictions(ids, start=START, step=1_000_000), regions))
+    bench.send(labels(ids, list(truth_for(ids).values())))
+    bench.run(START + 2 * HOUR)
+    bench.run(START + 3 * HOUR)
+    values = bench.windows()[-1].segments["region"]
+    assert {name: value.labels for name, value in values.items()} == dict.fromkeys(
+        ("north", "south", MISSING, OTHER), 50
+    )
+
+
 def test_coarse_panes_and_forgotten_rows_keep_the_sums(tmp_path: Path) -> None:
     bench = opened(tmp_path, windows=replace(WINDOWS, window_seconds=(3600.0, 7200.0)))
     ids = [f"id-{place:03d}" for place in range(120)]
