@@ -7,7 +7,7 @@ killed cycle has either happened or not.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import TypeVar
@@ -94,6 +94,8 @@ class ModelCycle:
     rolling: bool = True
     quiet_windows: frozenset[float] = frozenset()
     thinned: bool = True
+    # Called whenever a part of a run is done, so that a long one can be told from a stuck one.
+    on_progress: Callable[[], None] = field(default=lambda: None)
     _windows: WindowStage = field(init=False)
     _alarms: AlarmStage = field(init=False)
     _rollup: RollUp = field(init=False)
@@ -103,8 +105,14 @@ class ModelCycle:
     def __post_init__(self) -> None:
         self._rollup = RollUp(self.settings)
         learning = Learning(self.settings)
-        self._windows = WindowStage(self.settings, learning, self.quiet_windows, self.thinned)
+        self._windows = WindowStage(
+            self.settings, learning, self.quiet_windows, self.thinned, on_progress=self._note_progress
+        )
         self._alarms = AlarmStage(self.settings, self.log, learning)
+
+    def _note_progress(self) -> None:
+        # Whoever listens comes after the stages were made.
+        self.on_progress()
 
     def quieten(self, lengths: frozenset[float]) -> None:
         """From the next run on, leave provisional numbers of these lengths (seconds) alone, and of no others."""
@@ -130,6 +138,7 @@ class ModelCycle:
             predictions_until=predictions_until,
             pending=pending,
         )
+        self.on_progress()
         fault_point("cycle.labels_matched")
         from_predictions = self.join.predictions(
             self.log,
@@ -143,6 +152,7 @@ class ModelCycle:
             self.log, self.settings.windows.pane_seconds, after=predictions_after, until=predictions_until
         )
         matched_until = self.log.last_sequence("matched")
+        self.on_progress()
         fault_point("cycle.predictions_matched")
         new = self._touched("predictions", predictions_after, predictions_until)
         truth = self._touched("matched", matched_after, matched_until)
@@ -299,6 +309,7 @@ class ModelCycle:
             for part in batched(chain.from_iterable(chain(inputs, outcomes)), PANES_AT_ONCE):
                 with self.state.transaction() as state:
                     state.put_panes(name, part)
+                self.on_progress()
 
     def _roll_up(self, state: Transaction) -> None:
         """Old panes become coarser, by their distance from the newest: the clock has no say."""

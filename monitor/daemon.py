@@ -35,7 +35,8 @@ from monitor.window_codec import decode_window, iso, window_record
 from monitor.windows import format_duration, parse_duration
 from monitor.worker import ModelWorker
 
-# A run that is this many deadlines old is not slow but stuck, and its thread cannot be ended: a restart can.
+# A run of which nothing was done for so many deadlines is not slow but stuck, and its thread cannot be ended: a restart
+# can. One that works off a long backlog must not be restarted, or it would begin again for ever.
 _STUCK_DEADLINES = 3
 # How long a stop waits for the cycle under way; a cycle that is cut off has not happened.
 _STOP_SECONDS = 60.0
@@ -210,9 +211,9 @@ class Daemon:
         reasons = [] if self._scheduler.running else ["the schedule does not run"]
         limit = _STUCK_DEADLINES * self.settings.evaluation_deadline_seconds
         for name, worker in tuple(self._workers.items()):
-            seconds = worker.status().running_seconds
+            seconds = worker.status().silent_seconds
             if seconds is not None and seconds > limit:
-                reasons.append(f"the evaluation of {name} has not ended for {format_duration(round(seconds))}")
+                reasons.append(f"the evaluation of {name} has done nothing for {format_duration(round(seconds))}")
         return not reasons, reasons
 
     def ready(self) -> tuple[bool, Sequence[str]]:

@@ -57,13 +57,14 @@ class WindowStage:
     """Evaluates the windows of one model; keeps merged profiles and statistics of inputs in memory, nothing else.
 
     `quiet_windows`: lengths (seconds) whose provisional numbers are not made better while labels come. `thinned`:
-    whether old revisions make room for new ones.
+    whether old revisions make room for new ones. `on_progress` is called for every window that was evaluated.
     """
 
     settings: ModelSettings
     learning: Learning
     quiet_windows: frozenset[float] = frozenset()
     thinned: bool = True
+    on_progress: Callable[[], None] = field(default=lambda: None)
     _known_inputs: OrderedDict[str, InputStatistics] = field(default_factory=OrderedDict)
     _mergers: dict[str, tuple[str, PaneMerger[Profile], PaneMerger[OutcomeProfile]]] = field(default_factory=dict)
 
@@ -166,6 +167,7 @@ class WindowStage:
                 result=encode_window(result),
             ),
         )
+        self.on_progress()
         if self.thinned and (left := superfluous_revision(revision)) is not None:
             state.drop_revision(self.settings.name, version, window.seconds, window.start, left)
         return result

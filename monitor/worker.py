@@ -22,12 +22,12 @@ Log = Callable[..., None]
 class WorkerStatus:
     """The newest outcome of one model; `report` is None after a failure: old numbers do not stay.
 
-    `running_seconds`: how long the run under way has taken so far, None if there is none.
+    `silent_seconds`: for how long nothing was done of the run under way, None if there is none.
     """
 
     report: CycleReport | None
     record: EvaluationRecord
-    running_seconds: float | None
+    silent_seconds: float | None
 
 
 class ModelWorker:
@@ -58,6 +58,8 @@ class ModelWorker:
         self._thread: threading.Thread | None = None
         self._attempt = 0
         self._started = 0.0
+        self._alive = 0.0
+        cycle.on_progress = self._note_progress
         self._report: CycleReport | None = None
         with state.transaction(write=False) as transaction:
             self._record = transaction.evaluation(self.name)
@@ -71,7 +73,7 @@ class ModelWorker:
             else:
                 overdue = given_up = False
                 self._attempt = abs(self._attempt) + 1
-                self._started = self._clock()
+                self._started = self._alive = self._clock()
                 self._thread = threading.Thread(
                     target=self._run, args=(self._attempt,), name=f"evaluate {self.name}", daemon=True
                 )
@@ -94,8 +96,11 @@ class ModelWorker:
         """The newest outcome."""
         with self._lock:
             running = self._thread is not None and self._thread.is_alive()
-            seconds = max(self._clock() - self._started, 0.0) if running else None
+            seconds = max(self._clock() - self._alive, 0.0) if running else None
             return WorkerStatus(self._report, self._record, seconds)
+
+    def _note_progress(self) -> None:
+        self._alive = self._clock()
 
     def _run(self, attempt: int) -> None:
         started = self._clock()
