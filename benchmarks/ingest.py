@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from benchmarks.memory import peak_mebibytes
 from monitor.log.ingest import ingest
 from monitor.log.spool import SpoolSettings, SpoolWriter
 from monitor.records import TIMESTAMP, ModelSchema, prediction_schema
@@ -90,7 +90,7 @@ def measure(root: Path) -> None:
     if progress.errors:
         sys.exit("; ".join(progress.errors))
     rows = sum(progress.rows.values())
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    memory = peak_mebibytes()
     stored = sum(path.stat().st_size for path in (root / "log").rglob("*.parquet"))
     print(
         f"{rows:>12,} records {seconds:>8.2f} s {rows / seconds:>10,.0f} records/s "

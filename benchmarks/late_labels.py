@@ -10,7 +10,6 @@ the log and gives accuracy, macro F1, cross-entropy and calibration error. Every
 from __future__ import annotations
 
 import argparse
-import resource
 import shutil
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from benchmarks.memory import peak_mebibytes
 from monitor.log.tables import ModelLog
 from monitor.records import TIMESTAMP, ModelSchema, label_schema, prediction_schema
 
@@ -187,7 +187,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.measure:
         text = {"compute": compute, "cycle": ours, "duckdb": theirs}[options.measure[0]](Path(options.measure[1]))
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        peak = peak_mebibytes()
         print(f"{options.measure[0]:7} {peak:6,.0f} MiB {text}", flush=True)
         return
     with tempfile.TemporaryDirectory() as name:

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from monitor.engines.identifiers import Integers, hashes, one_array, ranked
+from monitor.engines.identifiers import Integers, hashes, one_array, ranked, row_bits
 from monitor.engines.local import event_times, open_file, read_group, release_unused
 from monitor.log.tables import SEQUENCE, LogFile, ModelLog, TableName
 from monitor.records import SEGMENT_PREFIX
@@ -33,6 +33,8 @@ PART_ROWS = 250_000
 _IDS_AT_ONCE = 2_000_000
 # Labels whose predictions are read together.
 _LABELS_AT_ONCE = 5_000_000
+# Rows of up to this many bits are looked for at once.
+_LEAST_BITS = 20
 _LABEL_COLUMNS = ("label", "label_time", "source")
 # Text of few different values is read and handed on by number.
 _FEW = frozenset({"version", "prediction", "label", "source"})
@@ -77,11 +79,13 @@ def join_labels(
         search = _Search(log, (after, until), predictions_until, horizon, keeps_ids=len(batches) == 1)
         for some in batches:
             search.look_for(some)
-            release_unused()
+            if len(batches) > 1:
+                release_unused()
         yield Joined(search.nothing(columns), search.missing())
         # The next part is read while the one before is used.
         for rows in _ahead(search.parts(columns, part_rows or PART_ROWS)):
-            release_unused()
+            if len(batches) > 1:
+                release_unused()
             yield Joined(rows, pa.array([], pa.string()))
 
 
@@ -109,7 +113,7 @@ class _Search:
         for rows in (rows for file in files for rows in _groups(file, names, self._labels)):
             is_new = pc.and_(pc.greater(rows.column(SEQUENCE), after), pc.less_equal(rows.column(SEQUENCE), until))
             parts.append((rows if pc.all(is_new).as_py() else rows.filter(is_new)).drop_columns([SEQUENCE]))
-        labels = pa.concat_tables(parts)
+        labels = pa.concat_tables(parts).unify_dictionaries().combine_chunks()
         parts.clear()
         if not labels.num_rows:
             return
@@ -181,8 +185,9 @@ class _Search:
                 kept &= np.asarray(predictions.column(SEQUENCE).to_numpy())[rows] <= self._until
             rows, labels = (rows, labels) if kept.all() else (rows[kept], labels[kept])
             if rows.size:
-                order = np.argsort(rows, kind="stable")
-                yield _Pairs(file, rows[order] + start, labels[order])
+                both = np.sort(rows.astype(np.uint64) << np.uint64(32) | labels.astype(np.uint64))
+                rows, labels = (both >> np.uint64(32)).astype(np.int64), (both & np.uint64(2**32 - 1)).astype(np.int64)
+                yield _Pairs(file, rows + start, labels)
             start += predictions.num_rows
 
     def _note_missing(self, ids: pa.Array, found: npt.NDArray[np.bool_]) -> None:
@@ -222,36 +227,33 @@ class _Ids:
 
     def __init__(self, column: pa.Array) -> None:
         self.column = column
-        keys, self._rows = ranked(hashes(column))
-        self._begins = np.flatnonzero(np.append(True, keys[1:] != keys[:-1]))
-        self._counts = np.diff(np.append(self._begins, keys.size))
-        self._keys = keys[self._begins]
-        # Below the highest bit of the number of rows nothing is left of a hash.
-        self._shift = np.uint64(max(keys.size - 1, 1).bit_length())
+        # What is left of a hash when its row is put into the same word; the same for both sides.
+        self._bits = max(row_bits(len(column)), _LEAST_BITS)
+        self._keys, self._rows = ranked(hashes(column), self._bits)
 
     def pairs(self, others: pa.Array) -> tuple[Integers, Integers]:
         """(row among the others, row among these) of all that are the same."""
-        hashed = hashes(others)
-        hashed >>= self._shift
-        hashed <<= self._shift
-        keys, rows = _sorted(hashed)
-        places = np.minimum(np.searchsorted(self._keys, keys), self._keys.size - 1)
+        size = 1 << self._bits
+        if len(others) > size:
+            halves = [(start, self.pairs(others.slice(start, size))) for start in range(0, len(others), size)]
+            theirs = np.concatenate([found + start for start, (found, _) in halves])
+            return theirs, np.concatenate([found for _, (_, found) in halves])
+        keys, rows = ranked(hashes(others), self._bits)
+        last = self._keys.size - 1
+        places = np.minimum(np.searchsorted(self._keys, keys), last)
         hit = self._keys[places] == keys
-        rows, places = rows[hit], places[hit]
-        counts = self._counts[places]
-        theirs, begins = np.repeat(rows, counts), np.repeat(self._begins[places], counts)
-        steps = np.arange(theirs.size) - np.repeat(np.cumsum(counts) - counts, counts)
-        mine = self._rows[begins + steps]
+        keys, rows, places = keys[hit], rows[hit], places[hit]
+        counts = np.ones(places.size, dtype=np.int64)
+        several = np.flatnonzero((places < last) & (self._keys[np.minimum(places + 1, last)] == keys))
+        counts[several] = np.searchsorted(self._keys, keys[several], side="right") - places[several]
+        steps = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        theirs = np.repeat(rows, counts).astype(np.int64)
+        mine = self._rows[np.repeat(places, counts) + steps].astype(np.int64)
         same = pc.equal(others.take(pa.array(theirs)), self.column.take(pa.array(mine)))
         if pc.all(same).as_py():
             return theirs, mine
         kept = np.asarray(same.to_numpy(zero_copy_only=False))
         return theirs[kept], mine[kept]
-
-
-def _sorted(hashed: npt.NDArray[np.uint64]) -> tuple[npt.NDArray[np.uint64], Integers]:
-    order = np.argsort(hashed)
-    return hashed[order], order
 
 
 def _stretches(files: Sequence[LogFile], limit: int) -> Iterator[list[LogFile]]:

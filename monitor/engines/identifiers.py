@@ -73,16 +73,24 @@ def hashes(ids: pa.Array, lane: int = 0) -> Hashes:
     return hashed
 
 
-def ranked(hashed: Hashes) -> tuple[Hashes, Integers]:
-    """(upper bits of the hashes in order, the row of each): one plain sort of hash and row in one word."""
-    bits = np.uint64(max(hashed.size - 1, 1).bit_length())
-    mask = (np.uint64(1) << bits) - np.uint64(1)
+def ranked(hashed: Hashes, bits: int | None = None) -> tuple[Hashes, npt.NDArray[np.uint32]]:
+    """(hashes in order without their lowest `bits`, the row of each): one plain sort of hash and row in one word.
+
+    `bits` must hold the number of rows, at most 2³²; by default as few as do.
+    """
+    width = np.uint64(row_bits(hashed.size) if bits is None else bits)
+    mask = (np.uint64(1) << width) - np.uint64(1)
     keys = hashed & ~mask
     keys |= np.arange(hashed.size, dtype=np.uint64)
     keys.sort()
-    rows = (keys & mask).astype(np.int64)
+    rows = (keys & mask).astype(np.uint32)
     keys &= ~mask
     return keys, rows
+
+
+def row_bits(rows: int) -> int:
+    """Bits of the number of the last row."""
+    return max(rows - 1, 1).bit_length()
 
 
 def repeated(ids: pa.Array | pa.ChunkedArray) -> tuple[Integers, Integers] | None:

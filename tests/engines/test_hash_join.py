@@ -140,7 +140,7 @@ def test_ids_of_any_characters_are_joined_after_a_rewrite(log: ModelLog, monkeyp
 def test_parts_and_collisions_do_not_matter(log: ModelLog, monkeypatch: pytest.MonkeyPatch, change: str) -> None:
     if change == "small parts":
         # One file of labels at a time, and every row group of predictions for itself.
-        for name in ("_IDS_AT_ONCE", "_LABELS_AT_ONCE", "PART_ROWS"):
+        for name in ("_IDS_AT_ONCE", "_LABELS_AT_ONCE", "PART_ROWS", "_LEAST_BITS"):
             monkeypatch.setattr(hash_join, name, 1)
     else:
         honest = identifiers.hashes
