@@ -9,9 +9,9 @@ quick look has no false-alarm budget: that needs time, and is the daemon's.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import sqrt
 
 import numpy as np
 
@@ -74,9 +74,9 @@ def judge_column(
     ):
         ratio = results.get(name)
         if isinstance(ratio, Estimate):
-            excess = ratio.value - chance - 3 * sqrt(chance * (1 - chance) * (1 / ratio.n + 1 / old.rows))
+            excess = ratio.value - chance - 3 * math.sqrt(chance * (1 - chance) * (1 / ratio.n + 1 / old.rows))
             found.append(_past(excess, limits.strange, f"{ratio.value:.1%} {text}"))
-    if _is_constant(new) and not _is_constant(old):
+    if _is_constant(new) and not _is_constant(old) and _chance_of_one_value(old, new) < limits.significance:
         found.append(("critical", "has become constant"))
     worst: State = max((state for state, _ in found), key=lambda state: SEVERITY[state], default="ok")
     if worst == "ok" and isinstance(index, Absent):
@@ -115,7 +115,7 @@ def _is_sure(missing: Estimate, reference_rows: int, results: Mapping[str, Resul
     embedded, n, m = results["maximum_mean_discrepancy"].n, missing.n, reference_rows
     now = 1 - embedded / n
     pooled = (now * n + (now - missing.value) * m) / (n + m)
-    deviation = sqrt(max(pooled * (1 - pooled), 0.0) * (1 / n + 1 / m))
+    deviation = math.sqrt(max(pooled * (1 - pooled), 0.0) * (1 / n + 1 / m))
     return deviation > 0 and normal_tails(missing.value / deviation) < limits.significance
 
 
@@ -165,6 +165,23 @@ def _more_missing(difference: float) -> str:
 
 def _rows(number: int) -> str:
     return "no rows" if number == 0 else "1 row" if number == 1 else f"{number:,} rows"
+
+
+def _chance_of_one_value(old: ColumnProfile, new: ColumnProfile) -> float:
+    """How likely rows of the reference's distribution would all have the one value that the rows now have.
+
+    With a of the reference's values equal to it and b not, the Beta-binomial Π (a + 1 + i) / (a + b + 2 + i) over the n
+    values now: a pixel that is lit in one image of a thousand is dark in all of the next hundred.
+    """
+    if isinstance(old, NumericProfile) and isinstance(new, NumericProfile):
+        # A value that more than 0.5 % of the reference has is one of its marks.
+        equal = int(old.equal[old.standardisation.mark_values == new.minimum].sum())
+    else:
+        assert isinstance(old, CategoricalProfile)
+        assert isinstance(new, CategoricalProfile)
+        equal = int(old.counts[new.counts > 0].sum())
+    n, a, b = new.rows - new.missing, equal + 1, old.rows - old.missing - equal + 1
+    return math.exp(math.lgamma(a + n) - math.lgamma(a) + math.lgamma(a + b) - math.lgamma(a + b + n))
 
 
 def _is_constant(profile: ColumnProfile) -> bool:

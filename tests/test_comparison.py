@@ -98,6 +98,23 @@ def test_what_the_reference_is_full_of_is_nothing_new() -> None:
     assert "out of the reference's range" in verdict(compare(reference, profile_inputs(reference, changed)), "x").reason
 
 
+def test_a_value_that_is_rarely_another_is_not_constant_by_having_none_of_them() -> None:
+    """Pixels of digits that are lit in one image of a thousand were once critical in every fortieth look."""
+
+    def rare(lit: int, count: int) -> pa.Table:
+        seldom = np.zeros(count)
+        seldom[:lit] = 7.0
+        words = np.where(seldom > 0, "yes", "no")
+        return pa.table({"f_pixel": seldom, "f_word": words, "f_flag": pa.array(seldom > 0)})
+
+    for lit, state in ((1, "ok"), (2, "ok"), (100, "critical")):
+        reference = build_reference(SCHEMA, rare(lit, 1_000))
+        comparison = compare(reference, profile_inputs(reference, rare(0, 400)))
+        assert {column.verdict.state for column in comparison.columns} == {state}, lit
+    other = compare(reference, profile_inputs(reference, pa.table({**rows(0, 400), "f_pixel": np.full(400, 3.0)})))
+    assert "has become constant" in verdict(other, "pixel").reason
+
+
 def test_a_distribution_that_only_lost_values_is_said_to_have_done_so(reference: Reference) -> None:
     rng = np.random.default_rng(6)
     lost = pa.array(rng.normal(0, 1, 2_000), mask=rng.random(2_000) < 0.4)
