@@ -20,7 +20,7 @@ from monitor.profiles.columns import ColumnProfile, ColumnSpec
 from monitor.profiles.model_profile import Profile, Reference, empty_outcome
 from monitor.profiles.numeric import NumericProfile
 from monitor.profiles.outcome import OutcomeProfile
-from monitor.records import EMBEDDING, column_label
+from monitor.records import EMBEDDING, Task, column_label
 from monitor.statistics import summary
 from monitor.statistics.atoms import atoms
 from monitor.statistics.result import Absent, Estimate, Result
@@ -79,7 +79,7 @@ class Comparison:
     `performance` and `reference_performance` are results by name where there are labels, estimates without them
     included. `sampled_rows`: how many rows of the reference fixed the cells, None where all did. `classes`: precision,
     recall, F1 and AUROC by class, where there are labels of a classification. `unread`: rows of the two files that
-    could not be read, and so count nowhere.
+    could not be read, and so count nowhere. `labelled_rows`: current rows that have a label.
     """
 
     columns: tuple[ColumnComparison, ...]
@@ -90,6 +90,8 @@ class Comparison:
     sampled_rows: int | None = None
     classes: Mapping[str, Mapping[str, Result]] = field(default_factory=dict)
     unread: tuple[int, int] = (0, 0)
+    task: Task = "regression"
+    labelled_rows: int = 0
     segments: Segments = field(default_factory=dict)
     reference_segments: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
 
@@ -142,6 +144,8 @@ def compare(
         {} if outcome is None else summary.class_statistics(reference, outcome),
         segments=segment_statistics(reference, profile, outcome or empty_outcome(reference)),
         reference_segments=reference_performance(reference),
+        task=reference.schema.task,
+        labelled_rows=0 if outcome is None else outcome.rows,
     )
 
 
@@ -186,6 +190,8 @@ def record(comparison: Comparison) -> dict[str, Any]:
             "columns": len(comparison.columns),
             **{state: comparison.count(state) for state in ("critical", "warning", "ok", "insufficient")},
             "sampled_rows": comparison.sampled_rows,
+            "task": comparison.task,
+            "labelled_rows": comparison.labelled_rows,
             "reference_rows_unread": comparison.unread[0],
             "current_rows_unread": comparison.unread[1],
         },

@@ -132,6 +132,9 @@ def _comparison(reference: Reference, path: Path, labels: Path | None, tick: Tic
         profile, outcome = profile_of_file(file, reference, truth=truth, tick=tick)
     from monitor.comparison import compare as compared
 
+    if labels is not None and truth is not None:
+        found = f"{0 if outcome is None else outcome.rows:,} of {profile.rows:,} rows found their label"
+        console(error=True).print(f"{found} among {truth.num_rows:,} in {labels.name}")
     return compared(
         reference,
         profile,
@@ -152,7 +155,7 @@ def _print(comparison: Comparison, reference: str, current: str) -> None:
         if (values := _interval(result))
     ]
     if rows:
-        print_table("performance", ("statistic", "current", "from", "to", "reference"), rows)
+        print_table(f"performance ({comparison.task})", ("statistic", "current", "from", "to", "reference"), rows)
         for line in notes(comparison.performance):
             console().print(line)
     if comparison.classes:

@@ -15,6 +15,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -40,6 +41,7 @@ ASIDE = frozenset({"prediction_id", "version", "event_time", "label_time", "late
 _NOWHERE = frozenset({"model", "source"})
 _OUTPUTS = ("prediction", "label")
 _SUM_TOLERANCE = 1e-3
+_FLAGS = ("0", "1")
 _WANTED: Mapping[ColumnKind, Wanted] = {"numeric": "number", "boolean": "flag", "categorical": "text"}
 # What people and programs write where a number or a time is missing; among categories they are names like others.
 _NOTHING = pa.array(["na", "n/a", "#n/a", "<na>", "nan", "none", "null", "nil", "-", "?", ".", ""])
@@ -228,8 +230,14 @@ def _schema(
         )
     outputs = [column for column in _OUTPUTS if column in columns]
     is_class = any(kinds[column] in ("categorical", "boolean") for column in outputs)
-    if outputs and (task == "classification" or (task is None and is_class)):
+    are_numbers = "prediction" in outputs and all(kinds[column] == "numeric" for column in outputs)
+    are_flags = are_numbers and _are_flags([columns[column] for column in outputs])
+    if outputs and (task == "classification" or (task is None and (is_class or are_flags))):
         classes = _classes(path, outputs)
+        if are_flags and set(classes) <= set(_FLAGS):
+            return ModelSchema(name, "classification", _FLAGS)
+        if are_flags and task is None:
+            return ModelSchema(name, "regression")
         if len(classes) == 1:
             # A stretch of one class: the other one has only not been seen.
             classes = (*classes, f"not {classes[0]}")
@@ -241,11 +249,19 @@ def _schema(
     return ModelSchema(name, "regression")
 
 
+def _are_flags(columns: Sequence[pa.Array]) -> bool:
+    """Whether all that is there are zeros and ones: a classifier's, for who measures predicts something between."""
+    numbers = [_as_numbers(column) for column in columns]
+    known = [values[~np.isnan(values)] for values in numbers]
+    return bool(known[0].size) and all(bool(np.isin(values, (0.0, 1.0)).all()) for values in known)
+
+
+def _as_numbers(column: pa.Array) -> npt.NDArray[np.float64]:
+    return as_floats(_of_text(column, "numeric") if pa.types.is_string(column.type) else column)
+
+
 def _sum_to_one(columns: Sequence[pa.Array]) -> bool:
-    floats = [
-        as_floats(_of_text(column, "numeric") if pa.types.is_string(column.type) else column) for column in columns
-    ]
-    total = np.sum(floats, axis=0)
+    total = np.sum([_as_numbers(column) for column in columns], axis=0)
     total = total[np.isfinite(total)]
     return bool(total.size) and bool((np.abs(total - 1) < _SUM_TOLERANCE).all())
 

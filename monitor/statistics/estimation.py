@@ -60,7 +60,7 @@ def estimated_statistics(reference: Reference, profile: Profile) -> dict[str, Re
         return _losses(reference, profile)
     estimated = profile.estimated
     if reference.estimators.calibrators is None:
-        missing = Absent(Reason.CALIBRATION_MISSING, 0, "too few labelled rows in the reference")
+        missing = Absent(Reason.CALIBRATION_MISSING, 0, _why_not_calibrated(reference))
         found: dict[str, Result] = {f"estimated_{name}": missing for name in CLASSIFICATION}
         return found | {"estimated_accuracy": _difference_of_confidences(reference, profile)}
     if not isinstance(estimated, EstimatedClasses) or estimated.rows == 0:
@@ -197,13 +197,19 @@ def _with_sampling_error(reference: Reference, name: str, value: float, n: int, 
 def _difference_of_confidences(reference: Reference, profile: Profile) -> Result:
     then = _reference_confidence(reference)
     if then is None:
-        return Absent(Reason.NO_REFERENCE, detail="the reference has no labels")
+        return Absent(Reason.NO_REFERENCE, detail=_why_not_calibrated(reference))
     now = profile.columns.get("confidence")
     if not isinstance(now, NumericProfile) or not now.finite:
         return Absent(Reason.NO_ROWS if profile.rows == 0 else Reason.COLUMN_MISSING, profile.rows)
     accuracy, confidence = then
     value = min(max(accuracy + _mean(now) - confidence, 0.0), 1.0)
     return _with_sampling_error(reference, "accuracy", value, now.finite, DOC)
+
+
+def _why_not_calibrated(reference: Reference) -> str:
+    if "confidence" not in reference.profile.columns:
+        return "the reference has no probabilities of the classes"
+    return "the reference has no labels" if reference.outcome is None else "too few labelled rows in the reference"
 
 
 def _reference_confidence(reference: Reference) -> tuple[float, float] | None:

@@ -42,9 +42,12 @@ def classification_statistics(sums: ClassificationSums) -> dict[str, Result]:
     if n == 0:
         return dict.fromkeys(CLASSIFICATION, _NO_LABELS)
     lower, upper = wilson(sums.hits, n)
+    counted = {"accuracy": Estimate(sums.hits / n, n, lower, upper, LEVEL), **macro_statistics(sums)}
+    if sums.scored == 0:
+        unscored = Absent(Reason.COLUMN_MISSING, n, "labelled rows without probabilities of the classes")
+        return {name: counted.get(name, unscored) for name in CLASSIFICATION}
     return {
-        "accuracy": Estimate(sums.hits / n, n, lower, upper, LEVEL),
-        **macro_statistics(sums),
+        **counted,
         "auroc": auroc(sums),
         "cross_entropy": _mean(sums.log_loss, sums.log_loss_squares, sums.scored),
         "brier_score": _mean(sums.brier, sums.brier_squares, sums.scored),

@@ -104,6 +104,15 @@ def test_the_terminal_shows_every_class_and_what_the_numbers_assume(folder: Path
     assert "assumes no concept drift" in done.stdout
 
 
+def test_labels_that_find_no_row_are_told(folder: Path, tmp_path: Path) -> None:
+    strangers = tmp_path / "labels.csv"
+    strangers.write_text("prediction_id,label\nnobody,cat\nnowhere,dog\n")
+    done = run_command("compare", folder / "reference.parquet", folder / "current.csv", "--labels", strangers, "--json")
+    assert "0 of 1,200 rows found their label among 2 in labels.csv" in done.stderr
+    dataset = json.loads(done.stdout)["dataset"]
+    assert (dataset["task"], dataset["labelled_rows"]) == ("classification", 0)
+
+
 def test_rows_that_cannot_be_read_are_told_to_people_and_machines(folder: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.csv"
     content = (folder / "current.csv").read_text().splitlines(keepends=True)

@@ -261,6 +261,24 @@ def test_rows_that_cannot_be_read_are_counted_and_the_first_is_told(
     assert (again.rows, profile.rows) == (rows, reference.profile.rows)
 
 
+@pytest.mark.parametrize(("ending", "kind"), [("csv", np.int64), ("parquet", np.int8), ("parquet", np.float64)])
+def test_zeros_and_ones_are_classes_and_other_numbers_are_not(tmp_path: Path, ending: str, kind: type) -> None:
+    """What scikit-learn's classifiers say; taken for a regression, accuracy was a mean squared error."""
+    flags = np.arange(400) % 2
+    table = pa.table({"prediction": flags.astype(kind), "label": np.roll(flags, 3).astype(kind), "x": np.arange(400.0)})
+    schema = open_plain(save(table, tmp_path / f"m.{ending}")).schema
+    assert (schema.task, schema.classes) == ("classification", ("0", "1"))
+    one = table.set_column(1, "label", pa.array(np.zeros(400).astype(kind)))
+    assert open_plain(save(one, tmp_path / f"one.{ending}")).schema.classes == ("0", "1")
+    for name, column in (("counts", np.arange(400) % 3), ("probabilities", np.linspace(0, 1, 400))):
+        other = table.set_column(0, "prediction", pa.array(column))
+        assert open_plain(save(other, tmp_path / f"{name}.{ending}")).schema.task == "regression"
+    late = table.set_column(0, "prediction", pa.array(np.append(flags[1:], 2).astype(kind)))
+    assert open_plain(save(late, tmp_path / f"late.{ending}")).schema.task == "regression"
+    asked = open_plain(save(table, tmp_path / f"asked.{ending}"), task="regression")
+    assert asked.schema.task == "regression"
+
+
 @pytest.mark.parametrize("mark", [";", "\t", "|"])
 def test_fields_that_are_separated_by_something_else_are_told(tmp_path: Path, mark: str) -> None:
     path = tmp_path / "rows.csv"

@@ -10,9 +10,10 @@ import pytest
 from scipy.stats import binomtest
 from sklearn import metrics
 
-from monitor.profiles.model_profile import build_reference, profile_outcomes
+from monitor.profiles.model_profile import build_reference, profile_inputs, profile_outcomes
 from monitor.profiles.outcome import ClassificationSums, ErrorCells, RegressionSums
 from monitor.profiles.scores import ScoreCells
+from monitor.statistics import summary
 from monitor.statistics.intervals import unit_interval, wilson
 from monitor.statistics.macro import class_statistics
 from monitor.statistics.performance import (
@@ -243,7 +244,7 @@ def test_without_probabilities_there_are_counts_and_no_scores() -> None:
     results = realised(table, 3)
     assert value(results, "accuracy") > 0.5
     for name in ("auroc", "cross_entropy", "brier_score", "expected_calibration_error"):
-        assert results[name] == Absent(Reason.NO_LABELS)
+        assert results[name] == Absent(Reason.COLUMN_MISSING, 500, "labelled rows without probabilities of the classes")
 
 
 @pytest.mark.parametrize("offset", [0.0, 50.0, 1e9])
@@ -311,3 +312,19 @@ def test_label_delays_have_mean_and_quantiles_in_seconds() -> None:
     assert value(results, "label_delay_seconds") == pytest.approx(seconds.mean(), rel=1e-12)
     for name, share in (("label_delay_p50_seconds", 0.5), ("label_delay_p95_seconds", 0.95)):
         assert value(results, name) == pytest.approx(np.quantile(seconds, share), rel=1 / 64)
+
+
+def test_labels_without_probabilities_are_counted_and_what_needs_probabilities_says_so() -> None:
+    table = classified(400, 2, 0)
+    bare = table.drop_columns(list(schema_of(2).probability_columns))
+    reference = build_reference(schema_of(2), bare)
+    outcome = profile_outcomes(reference, bare)
+    found = summary.outcome_statistics(reference, outcome)
+    assert isinstance(found["accuracy"], Estimate)
+    for name in ("auroc", "cross_entropy", "brier_score", "expected_calibration_error"):
+        missing = found[name]
+        assert isinstance(missing, Absent)
+        assert (missing.reason, missing.n) == (Reason.COLUMN_MISSING, 400)
+    estimated = summary.estimated_statistics(reference, profile_inputs(reference, bare))["estimated_accuracy"]
+    assert isinstance(estimated, Absent)
+    assert estimated.detail == "the reference has no probabilities of the classes"
