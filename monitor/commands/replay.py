@@ -49,7 +49,9 @@ def replay(
     ] = None,
     end: Annotated[str | None, typer.Option("--to", metavar="TIME", help="Event times before this.")] = None,
     predictions: Annotated[Path | None, typer.Option(help="A file of predictions, instead of the log.")] = None,
-    labels: Annotated[Path | None, typer.Option(help="A file of labels, with --predictions.")] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="A file of labels, with --predictions; without it there is drift alone.")
+    ] = None,
     reference: Annotated[
         Path | None, typer.Option(help="A reference, or a file of labelled predictions to build one from.")
     ] = None,
@@ -82,13 +84,13 @@ def replay(
     from monitor.replay import replay as run
     from monitor.windows import parse_duration
 
-    if (predictions is None) != (labels is None):
-        raise OperatorError("a replay of files needs both", expected="--predictions FILE --labels FILE")
+    if predictions is None and labels is not None:
+        raise OperatorError("a replay of files needs predictions", expected="--predictions FILE --labels FILE")
     chosen = ReplayRange(
         _moment(start, "--from"), _moment(end, "--to"), step_seconds=parse_duration(every) if every else None
     )
     with tempfile.TemporaryDirectory(prefix="trueup-replay-") as name:
-        files = None if predictions is None or labels is None else _Files(predictions, labels, reference, Path(name))
+        files = None if predictions is None else _Files(predictions, labels, reference, Path(name))
         if files is None:
             settings, log = _from_log(config or DEFAULT_CONFIG, model, reference, Path(name), mapping)
             # The truth of the newest windows may still come: they are as mature as they are today.
@@ -128,7 +130,7 @@ def replay(
 @dataclass(frozen=True)
 class _Files:
     predictions: Path
-    labels: Path
+    labels: Path | None
     reference: Path | None
     folder: Path
 
@@ -192,7 +194,8 @@ def _from_files(
     rules = replace(rules, excluded=rules.excluded | NO_FEATURES, epoch_unit=rules.epoch_unit)
     log = ModelLog(str(files.folder / "log"), chosen.name)
     _ingest(log, files.predictions, "prediction", rules)
-    _ingest(log, files.labels, "label", replace(rules, excluded=frozenset(chosen.excluded_columns)))
+    if files.labels is not None:
+        _ingest(log, files.labels, "label", replace(rules, excluded=frozenset(chosen.excluded_columns)))
     return chosen, log
 
 

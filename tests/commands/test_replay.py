@@ -90,9 +90,21 @@ def test_an_absent_value_carries_its_reason_and_no_value(folder: Path) -> None:
     assert "value" not in values["accuracy"]
 
 
-def test_both_files_are_needed_and_a_reference(folder: Path) -> None:
-    done = run_command("replay", "--predictions", folder / "predictions.parquet")
-    assert (done.returncode, "a replay of files needs both" in done.stderr) == (REFUSED, True)
+def test_predictions_alone_are_replayed_for_their_drift(folder: Path) -> None:
+    done = run_command(
+        *("replay", "--predictions", folder / "predictions.parquet", "--reference", folder / "reference.parquet"),
+        *("--map", "prediction_id=request", "--json"),
+    )
+    assert done.returncode == 0, done.stderr
+    day = [item for item in json.loads(done.stdout)["windows"] if item["window"] == "1d"][-1]
+    assert (day["predictions"], day["labels"], day["maturity"]) == (ROWS, 0, "final")
+    assert day["values"]["accuracy"]["reason"] == "no_labels"
+    assert day["columns"]["age"]["population_stability_index"]["n"] == ROWS
+
+
+def test_predictions_are_needed_and_a_reference(folder: Path) -> None:
+    done = run_command("replay", "--labels", folder / "labels.csv")
+    assert (done.returncode, "a replay of files needs predictions" in done.stderr) == (REFUSED, True)
     files = ("--predictions", folder / "predictions.parquet", "--labels", folder / "labels.csv")
     done = run_command("replay", *files)
     assert done.returncode == REFUSED
