@@ -17,7 +17,6 @@ from monitor.diagnosis import retention_finding, season_finding, series_of
 from monitor.export.snapshot import AlarmSnapshot, ModelSnapshot, Snapshot, VersionInfo, check_limits
 from monitor.export.snapshot_series import snapshot_series
 from monitor.label_join import LabelSettings
-from monitor.profiles.codec import load_reference
 from monitor.settings import ModelSettings
 from monitor.statistics.independence import Advice, Independence
 from monitor.statistics.seasons import ObservationSettings
@@ -123,15 +122,20 @@ def test_a_model_without_a_reference_is_a_problem(tmp_path: Path) -> None:
     assert "problem: reference: no version has one" in done.stdout
 
 
-def test_the_series_are_those_that_a_model_of_this_configuration_exports(tmp_path: Path) -> None:
+@pytest.mark.parametrize("segments", [(), ("region",)])
+def test_the_series_are_those_that_a_model_of_this_configuration_exports(
+    tmp_path: Path, segments: tuple[str, ...]
+) -> None:
     """Counted on the reference as its own traffic, and again on a real cycle over real traffic."""
-    bench = AlarmBench(tmp_path, settings(tmp_path, PSI, ACCURACY))
+    bench = AlarmBench(tmp_path, settings(tmp_path, PSI, ACCURACY, segments=segments))
     batch = traffic(0)
     bench.send(batch, truth(batch, 0.1))
     bench.run(1)
     report = bench.run(2)
     bench.state.close()
-    counted, dropped = series_of(bench.settings, load_reference(tmp_path / "reference.trueup"))
+    reference = bench.cycle.references.get("1")
+    assert reference is not None
+    counted, dropped = series_of(bench.settings, reference)
     alarms = tuple(
         AlarmSnapshot("1", item.check, "inactive", 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0) for item in report.alarms
     )
