@@ -26,7 +26,8 @@ import pytest
 import yaml
 
 from monitor.export.prometheus import CONTENT_TYPE, Exposition
-from monitor.export.statistic_metrics import SEGMENT_STATISTICS, VALUE_BY_KEY
+from monitor.export.segment_metrics import SEGMENT_STATISTICS
+from monitor.export.statistic_metrics import VALUE_BY_KEY
 from monitor.records import Task
 
 ROOT = Path(__file__).parents[1]

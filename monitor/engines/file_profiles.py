@@ -20,13 +20,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from monitor.engines.output_values import class_names, output_values
 from monitor.engines.plain_files import (
     ASIDE,
     PlainFile,
     Unread,
-    class_names,
     open_plain,
-    output_values,
     with_schema,
 )
 from monitor.errors import RecordError

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from monitor.engines.output_values import class_names, output_values
 from monitor.errors import RecordError
 from monitor.log.conversion import Chunk, Wanted
 from monitor.log.files import read_parts
@@ -381,33 +382,6 @@ def _of_text(column: pa.Array, kind: ColumnKind | None, is_text: bool = True) ->
         return pc.coalesce(aware, naive.cast(pa.timestamp("us", "UTC")))
     except pa.ArrowInvalid:
         return pa.nulls(len(column), pa.timestamp("us", "UTC"))
-
-
-def output_values(column: pa.Array, schema: ModelSchema) -> pa.Array:
-    """Predictions or labels in the type of a model's output: class names, or float64 with nulls."""
-    if schema.task == "classification":
-        return class_names(column, schema.classes)
-    words = pa.types.is_string(column.type)
-    return pa.array(as_floats(parsed_numbers(column) if words else column), pa.float64(), from_pandas=True)
-
-
-def class_names(column: pa.Array, classes: tuple[str, ...]) -> pa.Array:
-    """Class names as text; 1.0 is the class 1, and a number that no class is called by is its place among them."""
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    if pa.types.is_floating(column.type):
-        values = as_floats(column)
-        whole = np.isfinite(values) & (values == np.floor(np.where(np.isfinite(values), values, 0.5)))
-        column = pa.array(np.where(whole, values, 0).astype(np.int64), mask=~whole)
-    try:
-        text = column.cast(pa.string())
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-        return pa.nulls(len(column), pa.string())
-    if not classes or any(name.isdecimal() for name in classes):
-        return text
-    place = pc.if_else(pc.match_substring_regex(text, "^[0-9]{1,6}$"), text, None).cast(pa.int32())
-    inside = pc.if_else(pc.less(place, len(classes)), place, None)
-    return pc.coalesce(pa.array(classes, pa.string()).take(inside), text)
 
 
 def with_schema(file: PlainFile, schema: ModelSchema) -> PlainFile:

@@ -10,10 +10,10 @@ import sys
 from dataclasses import dataclass
 from typing import Literal
 
+from monitor.export.segment_metrics import SEGMENT_STATISTICS
 from monitor.export.statistic_metrics import (
     COLUMN_BY_KEY,
     COLUMN_STATISTICS,
-    SEGMENT_STATISTICS,
     VALUE_STATISTICS,
     Statistic,
 )

@@ -12,11 +12,11 @@ from typing import Literal
 
 from monitor.errors import DefectError
 from monitor.export.catalogue import MAXIMUM_KEYS
+from monitor.export.segment_metrics import SEGMENT_STATISTICS
 from monitor.export.series import Labels, Series, absent, extended, label_value, present
 from monitor.export.snapshot import CheckLimit
 from monitor.export.statistic_metrics import (
     COLUMN_BY_KEY,
-    SEGMENT_STATISTICS,
     Statistic,
     column_statistic,
     value_statistic,
