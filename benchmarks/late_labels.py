@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -115,10 +116,9 @@ def ours(folder: Path) -> str:
         merged = merged.merge(decode_outcome(pane.profile, reference))
     values = outcome_statistics(reference, merged)
     ended, worked = time.perf_counter(), time.process_time() - before
-    found = {name: round(values[name].value, 6) for name in ("accuracy", "cross_entropy", "f1")}  # type: ignore[union-attr]
     return (
         f"{ended - started:7.2f} s ({worked:5.2f} s of processor time)  {len(values)} statistics  "
-        f"{merged.rows:,} labelled  {found}  match {matched - started:.2f} s ({matching_worked:.2f} s), "
+        f"{merged.rows:,} labelled  {_some(values)}  match {matched - started:.2f} s ({matching_worked:.2f} s), "
         f"outcomes of {len(panes['1'])} panes {ended - matched:.2f} s"
     )
 
@@ -136,19 +136,20 @@ def compute(folder: Path) -> str:
     log = ModelLog(str(folder / "log"), MODEL.model)
     started, before = time.perf_counter(), time.process_time()
     merged = empty_outcome(reference)
-    for part in join_labels(
-        log,
-        output_columns(log),
-        after=0,
-        until=10**9,
-        predictions_until=10**9,
-        horizon=14 * 86_400_000_000,
-        part_rows=100_000,
-    ):
+    limits = {"after": 0, "until": 10**9, "predictions_until": 10**9, "horizon": 14 * 86_400_000_000}
+    # One prediction's labels are told apart within a part, since there is no pane to bring them together.
+    for part in join_labels(log, output_columns(log), **limits, part_rows=100_000, labels_at_once=10**9):
         merged = merged.merge(profile_outcomes(reference, unique_outcomes(part.rows)))
     values = outcome_statistics(reference, merged)
     taken, worked = time.perf_counter() - started, time.process_time() - before
-    return f"{taken:7.2f} s ({worked:5.2f} s of processor time)  {len(values)} statistics  {merged.rows:,} labelled"
+    return (
+        f"{taken:7.2f} s ({worked:5.2f} s of processor time)  {len(values)} statistics  {merged.rows:,} labelled  "
+        f"{_some(values)}"
+    )
+
+
+def _some(values: Mapping[str, object]) -> dict[str, float]:
+    return {name: round(values[name].value, 6) for name in ("accuracy", "cross_entropy", "f1")}  # type: ignore[attr-defined]
 
 
 def theirs(folder: Path) -> str:
@@ -156,7 +157,7 @@ def theirs(folder: Path) -> str:
     import duckdb
 
     log = ModelLog(str(folder / "log"), MODEL.model)
-    files = {table: [file.uri for file in log.files(table)] for table in ("predictions", "labels")}  # type: ignore[arg-type]
+    files = {table: [file.uri for file in log.files(table)] for table in ("predictions", "labels")}
     chosen = " ".join(f"when '{name}' then p_{name.replace('-', '_')}" for name in MODEL.classes)
     renamed = ", ".join(f'"p_{name}" as p_{name.replace("-", "_")}' for name in MODEL.classes)
     query = f"""

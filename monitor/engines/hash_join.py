@@ -66,15 +66,16 @@ def join_labels(
     predictions_until: int,
     horizon: int,
     part_rows: int | None = None,
+    labels_at_once: int | None = None,
 ) -> Iterator[Joined]:
     """Labels of the ingest sequences (after, until], each with every prediction it belongs to, in parts.
 
     `columns` of the prediction, `prediction_id` among them, then `label`, `label_time`, `source`. Files are read from
     the oldest event time on and every part is in order of event time: what is written of it can be read pane by pane.
     A label misses its prediction if none of its id has come up to `predictions_until`, or only more than `horizon` µs
-    after all labels of that id.
+    after all labels of that id. Among `labels_at_once` all labels of one prediction are in one part.
     """
-    for files in _stretches(log.files("labels", after=after), _LABELS_AT_ONCE):
+    for files in _stretches(log.files("labels", after=after), labels_at_once or _LABELS_AT_ONCE):
         batches = list(_stretches(files, _IDS_AT_ONCE))
         search = _Search(log, (after, until), predictions_until, horizon, keeps_ids=len(batches) == 1)
         for some in batches:
