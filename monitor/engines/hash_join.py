@@ -10,9 +10,11 @@ time, what else is kept of labels (a dozen bytes each) `_LABELS_AT_ONCE` at a ti
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from typing import TypeVar
 
 import numpy as np
@@ -33,6 +35,8 @@ PART_ROWS = 250_000
 _IDS_AT_ONCE = 2_000_000
 # Labels whose predictions are read together.
 _LABELS_AT_ONCE = 5_000_000
+# Files that are searched at once: each takes memory.
+_THREADS = 4
 # Rows of up to this many bits are looked for at once.
 _LEAST_BITS = 20
 _LABEL_COLUMNS = ("label", "label_time", "source")
@@ -124,11 +128,15 @@ class _Search:
         times = event_times(labels, "label_time")
         found = np.zeros(times.size, dtype=bool)
         del labels
-        for file in candidates:
-            for pairs in self._pairs(file, ids, times):
+
+        def look_in(file: LogFile) -> list[_Pairs]:
+            return list(self._pairs(file, ids, times))
+
+        with ThreadPoolExecutor(min(os.cpu_count() or 1, _THREADS)) as pool:
+            for pairs in chain.from_iterable(pool.map(look_in, candidates)):
                 found[pairs.labels] = True
-                moved = _Pairs(file, pairs.rows.astype(np.uint32), (pairs.labels + self._count).astype(np.uint32))
-                self._found.setdefault(file.uri, []).append(moved)
+                moved = _Pairs(pairs.file, pairs.rows.astype(np.uint32), (pairs.labels + self._count).astype(np.uint32))
+                self._found.setdefault(pairs.file.uri, []).append(moved)
         self._note_missing(ids.column, found)
         self._count += found.size
 
