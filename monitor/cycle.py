@@ -15,8 +15,8 @@ from typing import TypeVar
 import pyarrow as pa
 
 from monitor import matching
-from monitor.alarm_report import AlarmReport
-from monitor.alarm_stage import AlarmStage, Consumed
+from monitor.alarms.report import AlarmReport
+from monitor.alarms.stage import AlarmStage, Consumed
 from monitor.dirty_panes import Marks, clear_dirty, dirty_panes
 from monitor.engines.local import event_times, touched_panes
 from monitor.engines.repeats import Tally

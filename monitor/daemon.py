@@ -17,7 +17,7 @@ import pyarrow as pa
 from apscheduler.executors.pool import ThreadPoolExecutor
 from apscheduler.schedulers.background import BackgroundScheduler
 
-from monitor.alarm_overview import alarm_overview
+from monitor.alarms.overview import alarm_overview
 from monitor.errors import OperatorError
 from monitor.export.prometheus import Exposition
 from monitor.export.snapshot import Snapshot

@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from monitor.alarm_plan import alarm_plan, alarm_window_seconds
+from monitor.alarms.plan import alarm_plan, alarm_window_seconds
 from monitor.errors import TrueupError
 from monitor.evaluation import InputStatistics, evaluate_window
 from monitor.export.budget import DEFAULT_BUDGET

@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from monitor.alarm_plan import alarm_window_seconds
-from monitor.alarm_report import AlarmReport, alarm_record
+from monitor.alarms.plan import alarm_window_seconds
+from monitor.alarms.report import AlarmReport, alarm_record
 from monitor.cycle import CycleReport, ModelCycle
 from monitor.errors import OperatorError
 from monitor.log.tables import ModelLog

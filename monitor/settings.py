@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from monitor.alarms import AlarmSettings
+from monitor.alarms.transitions import AlarmSettings
 from monitor.label_join import LabelSettings
 from monitor.records import Task
 from monitor.statistics.multiplicity import FalseAlarmBudget

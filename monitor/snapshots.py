@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from monitor.alarm_report import AlarmReport, finite, restored
-from monitor.alarm_state import read_alarms
+from monitor.alarms.report import AlarmReport, finite, restored
+from monitor.alarms.storage import read_alarms
 from monitor.cycle import REPEATS
 from monitor.export.snapshot import (
     AlarmSnapshot,

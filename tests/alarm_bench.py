@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from monitor.alarm_report import AlarmReport
+from monitor.alarms.report import AlarmReport
 from monitor.cycle import CycleReport, ModelCycle
 from monitor.label_join import LabelSettings
 from monitor.log.ingest import ingest

@@ -23,7 +23,7 @@ _SQLITE = "sqlite:///"
 @app.command()
 def alarms(config: Config = DEFAULT_CONFIG, model: Model = None, as_json: AsJson = False) -> None:
     """Show the alarms of all models (or one) as the last evaluation left them; a daemon may be running or not."""
-    from monitor.alarm_overview import alarm_overview
+    from monitor.alarms.overview import alarm_overview
     from monitor.pipeline import find_model
     from monitor.references import ReferenceStore
     from monitor.segment_values import with_learnt_values

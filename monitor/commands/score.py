@@ -233,7 +233,7 @@ def _progress(*, shown: bool) -> Iterator[Callable[[str, int | None], Callable[[
 
 
 def _print(tuning: Tuning) -> None:
-    from monitor.alarm_plan import assumption
+    from monitor.alarms.plan import assumption
     from monitor.config.show import show_checks
     from monitor.windows import format_duration
 

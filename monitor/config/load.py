@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from monitor.alarms import AlarmSettings
+from monitor.alarms.transitions import AlarmSettings
 from monitor.config.check_sections import FaultsError
 from monitor.config.document import Document, DocumentError, Fault, Location, parse_document
 from monitor.config.sections import ConfigFile, HttpSection, ModelSection, SqlLabelsSection

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from monitor.alarms.evidence import label_interval_seconds
 from monitor.config.check_sections import ChecksSection, FaultsError, Section
 from monitor.config.document import Location
 from monitor.config.thresholds import (
@@ -23,7 +24,6 @@ from monitor.config.thresholds import (
 )
 from monitor.config.values import Budget, Duration, DurationOrZero, Name, Segments, TimeZone, refusing
 from monitor.errors import OperatorError, TrueupError
-from monitor.evidence import label_interval_seconds
 from monitor.records import ModelSchema, Task
 from monitor.settings import EpochUnit
 from monitor.statistics.multiplicity import FalseAlarmBudget, split_budget

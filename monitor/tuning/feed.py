@@ -15,8 +15,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pyarrow as pa
 
-from monitor.alarm_judge import LabelBatch
-from monitor.alarm_plan import AlarmPlan, alarm_window_seconds
+from monitor.alarms.judge import LabelBatch
+from monitor.alarms.plan import AlarmPlan, alarm_window_seconds
 from monitor.evaluation import InputStatistics, evaluate_window
 from monitor.profiles.model_profile import Profile, Reference, empty_outcome, profile_inputs, profile_outcomes
 from monitor.profiles.outcome import OutcomeProfile

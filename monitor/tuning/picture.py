@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from xml.sax.saxutils import escape
 
-from monitor.alarm_plan import Watch
+from monitor.alarms.plan import Watch
 from monitor.statistics.evidence_cells import CellLayout
 from monitor.tuning.injection import UNITS, Kind
 from monitor.tuning.quiet import PastAlarm, Setup

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
-from monitor import evidence
-from monitor.alarm_judge import Context, News, judge_check
-from monitor.alarm_plan import AlarmPlan, Watch, alarm_plan, window_effect
-from monitor.alarm_report import AlarmReport
-from monitor.alarms import Alarm
+from monitor.alarms import evidence
+from monitor.alarms.evidence import CheckEvidence
+from monitor.alarms.judge import Context, News, judge_check
+from monitor.alarms.null_regions import NullRegions, detectors_of
+from monitor.alarms.plan import AlarmPlan, Watch, alarm_plan, window_effect
+from monitor.alarms.report import AlarmReport
+from monitor.alarms.transitions import Alarm
 from monitor.errors import OperatorError
-from monitor.evidence import CheckEvidence
-from monitor.null_regions import NullRegions, detectors_of
 from monitor.profiles.model_profile import Reference
 from monitor.settings import ModelSettings
 from monitor.statistics.evidence_cells import CellLayout

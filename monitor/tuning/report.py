@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from monitor.alarm_plan import assumption
+from monitor.alarms.plan import assumption
 from monitor.profiles.model_profile import Reference
 from monitor.settings import ModelSettings
 from monitor.tuning.injection import UNITS, Kind

@@ -19,8 +19,8 @@ from statistics import median
 import numpy as np
 import pyarrow.compute as pc
 
-from monitor import evidence
-from monitor.alarms import State
+from monitor.alarms import evidence
+from monitor.alarms.transitions import State
 from monitor.records import column_label
 from monitor.statistics.evidence_cells import CellLayout
 from monitor.statistics.seasons import ObservationSettings

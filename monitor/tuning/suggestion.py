@@ -19,7 +19,7 @@ from statistics import median
 import numpy as np
 from scipy.special import kolmogi, ndtri
 
-from monitor.alarm_plan import Watch
+from monitor.alarms.plan import Watch
 from monitor.profiles.model_profile import Reference
 from monitor.settings import ModelSettings
 from monitor.statistics import divergence

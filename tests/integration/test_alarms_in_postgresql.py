@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from monitor.alarm_state import read_evidence
-from monitor.alarms import State
+from monitor.alarms.storage import read_evidence
+from monitor.alarms.transitions import State
 from monitor.verdict import Check, Threshold
 from tests.alarm_bench import ACCURACY, PSI, AlarmBench, settings, traffic, truth
 from tests.postgres_server import postgres_server

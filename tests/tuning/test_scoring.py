@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from monitor.alarms import State
+from monitor.alarms.transitions import State
 from monitor.errors import OperatorError
 from monitor.profiles.codec import load_reference
 from monitor.profiles.model_profile import Reference

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from monitor.alarm_overview import alarm_overview
-from monitor.alarms import AlarmSettings, Reason, State
+from monitor.alarms.overview import alarm_overview
+from monitor.alarms.transitions import AlarmSettings, Reason, State
 from monitor.statistics.seasons import ObservationSettings
 from monitor.verdict import Check, Threshold
 from tests.alarm_bench import (

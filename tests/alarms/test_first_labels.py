@@ -7,8 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from monitor import first_labels as module
-from monitor.first_labels import first_labels
+from monitor.alarms import first_labels as module
+from monitor.alarms.first_labels import first_labels
 from monitor.log.tables import ModelLog
 from tests.records_samples import EPOCH, labels, predictions
 

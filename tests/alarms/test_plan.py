@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from sklearn.metrics import precision_score, recall_score
 
-from monitor.alarm_plan import (
+from monitor.alarms.plan import (
     Watch,
     alarm_plan,
     alarm_window_seconds,

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from monitor import evidence as ev
+from monitor.alarms import evidence as ev
 from monitor.errors import OperatorError
 from monitor.statistics.drift_model import drift_model
 from monitor.statistics.evidence_counts import CellReference

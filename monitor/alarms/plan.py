@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from monitor.alarms import AlarmSettings, Effect
-from monitor.evidence import label_interval_seconds
+from monitor.alarms.evidence import label_interval_seconds
+from monitor.alarms.transitions import AlarmSettings, Effect
 from monitor.profiles.model_profile import Reference
 from monitor.settings import ModelSettings
 from monitor.statistics.embedding_drift import STATISTICS as EMBEDDING_STATISTICS

@@ -14,14 +14,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from monitor import evidence as ev
-from monitor.alarm_explanation import Explanation, Quality, SegmentEffect, column_moves, explain, explain_risk
-from monitor.alarm_plan import Watch, window_effect
-from monitor.alarm_report import AlarmReport
-from monitor.alarms import Alarm, Condition, Effect, Reason, State, Weight, condition, step
-from monitor.evidence import CheckEvidence, Weighed
-from monitor.known_damage import estimated_quality, measured_quality
-from monitor.segment_effects import OwnSegments, drift_effects, loss_effects
+from monitor.alarms import evidence as ev
+from monitor.alarms.evidence import CheckEvidence, Weighed
+from monitor.alarms.explanation import Explanation, Quality, SegmentEffect, column_moves, explain, explain_risk
+from monitor.alarms.known_damage import estimated_quality, measured_quality
+from monitor.alarms.plan import Watch, window_effect
+from monitor.alarms.report import AlarmReport
+from monitor.alarms.segment_effects import OwnSegments, drift_effects, loss_effects
+from monitor.alarms.transitions import Alarm, Condition, Effect, Reason, State, Weight, condition, step
 from monitor.statistics.confidence_sequences import rate_sequence
 from monitor.statistics.drift_model import DriftModel
 from monitor.statistics.evidence_cells import CellLayout

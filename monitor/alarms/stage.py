@@ -16,19 +16,19 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from monitor import evidence
-from monitor.alarm_judge import LabelBatch, News, judge_check
-from monitor.alarm_plan import AlarmPlan, Watch, alarm_plan, alarm_window_seconds
-from monitor.alarm_report import AlarmReport, restored, stored
-from monitor.alarm_state import keep_only, read_alarms, read_evidence, write_alarm, write_evidence
-from monitor.alarms import Alarm
+from monitor.alarms import evidence
+from monitor.alarms.evidence import CheckEvidence
+from monitor.alarms.first_labels import first_labels
+from monitor.alarms.judge import LabelBatch, News, judge_check
+from monitor.alarms.null_regions import NullRegions, detectors_of
+from monitor.alarms.plan import AlarmPlan, Watch, alarm_plan, alarm_window_seconds
+from monitor.alarms.report import AlarmReport, restored, stored
+from monitor.alarms.storage import keep_only, read_alarms, read_evidence, write_alarm, write_evidence
+from monitor.alarms.transitions import Alarm
 from monitor.engines.local import event_times
 from monitor.engines.winners import unique_outcomes
-from monitor.evidence import CheckEvidence
-from monitor.first_labels import first_labels
 from monitor.learning import Learning
 from monitor.log.tables import ModelLog
-from monitor.null_regions import NullRegions, detectors_of
 from monitor.profiles.model_profile import Profile, Reference
 from monitor.references import ReferenceStore
 from monitor.settings import ModelSettings

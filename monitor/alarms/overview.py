@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from monitor.alarm_plan import alarm_plan, alarm_window_seconds, assumption
-from monitor.alarm_report import alarm_record, restored
-from monitor.alarm_state import read_alarms
+from monitor.alarms.plan import alarm_plan, alarm_window_seconds, assumption
+from monitor.alarms.report import alarm_record, restored
+from monitor.alarms.storage import read_alarms
 from monitor.learning import Learning
 from monitor.references import ReferenceStore
 from monitor.settings import ModelSettings

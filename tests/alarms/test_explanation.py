@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from monitor.alarm_explanation import Damage, Movement, Quality, SegmentEffect, column_moves, explain
+from monitor.alarms.explanation import Damage, Movement, Quality, SegmentEffect, column_moves, explain
 from monitor.statistics.drift_model import drift_model
 from monitor.statistics.evidence_counts import CellReference, flat_counts, no_evidence, observe
 from monitor.statistics.sequential import composite_evidence

@@ -1,7 +1,7 @@
 """The evidence behind one check: what it has consumed, how it consumes more, how it is weighed. Pure.
 
 What lives here: the state of one detector, observations of inputs and of labels, and a versioned encoding. What must
-not: which checks there are and their shares (`alarm_plan`), profiles, files, clocks (`now` is an argument).
+not: which checks there are and their shares (`plan`), profiles, files, clocks (`now` is an argument).
 
 Inputs are observed by stretches of event time: a whole season, or an hour that is matched by its phase. Labels are
 observed as they arrive. What has arrived waits until its predictions span a whole season (labels of one night are not

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.alarms import (
+from monitor.alarms.transitions import (
     TRANSITIONS,
     Alarm,
     AlarmSettings,
@@ -294,6 +294,6 @@ class TestRestart:
 
 
 def test_the_page_on_alarms_shows_the_table_that_is_in_force() -> None:
-    page = (Path(__file__).parents[1] / "docs" / "alarms.md").read_text("utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "alarms.md").read_text("utf-8")
     assert transition_table() in page
     assert transition_table().count("\n") == 2 + len(State)

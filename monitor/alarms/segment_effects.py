@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from monitor.alarm_explanation import SegmentEffect
+from monitor.alarms.explanation import SegmentEffect
 from monitor.statistics.result import Estimate
 from monitor.statistics.segments import DRIFT, SegmentStatistics
 from monitor.verdict import WindowResult

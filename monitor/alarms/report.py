@@ -1,7 +1,7 @@
 """One alarm as it is shown: its state, its share of the budget, what it rests on and what explains it.
 
 What lives here: the value that the cycle hands on, and its JSON. What must not: decisions, wording (that is
-`alarm_explanation`).
+`explanation`).
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 
 import orjson
 
-from monitor.alarm_state import StoredAlarm
-from monitor.alarms import Alarm, decode_alarm, encode_alarm
+from monitor.alarms.storage import StoredAlarm
+from monitor.alarms.transitions import Alarm, decode_alarm, encode_alarm
 from monitor.statistics.multiplicity import Share
 from monitor.window_codec import iso
 from monitor.windows import format_duration

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from monitor.alarm_explanation import Quality
-from monitor.known_damage import estimated_quality, measured_quality
+from monitor.alarms.explanation import Quality
+from monitor.alarms.known_damage import estimated_quality, measured_quality
 from monitor.statistics.result import Absent, Estimate, Reason, Result
 from monitor.verdict import Threshold, Verdict, WindowResult
 from monitor.windows import Window

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from monitor.alarm_explanation import Quality
+from monitor.alarms.explanation import Quality
 from monitor.statistics.result import Estimate
 from monitor.verdict import Threshold, WindowResult
 

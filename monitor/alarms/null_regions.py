@@ -1,6 +1,6 @@
 """What a check is judged with beside its evidence: null regions, built once, and what else stays the same for a while.
 
-What lives here: from settings and a watch to the context that `alarm_judge` takes. What must not: evidence, state.
+What lives here: from settings and a watch to the context that `judge` takes. What must not: evidence, state.
 """
 
 from __future__ import annotations
@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from monitor import evidence
-from monitor.alarm_judge import Context
-from monitor.alarm_plan import Watch, tolerated
-from monitor.evidence import CheckEvidence
+from monitor.alarms import evidence
+from monitor.alarms.evidence import CheckEvidence
+from monitor.alarms.judge import Context
+from monitor.alarms.plan import Watch, tolerated
 from monitor.settings import ModelSettings
 from monitor.statistics.drift_model import DriftModel, drift_model
 from monitor.statistics.evidence_cells import CellLayout
