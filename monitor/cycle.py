@@ -169,9 +169,11 @@ class ModelCycle:
         with self.state.transaction() as state:
             self._count(state, from_labels, from_predictions, new, now)
             self._count_repeats(state, tally, repeats)
-            self._note_versions(state, now)
+            remade = self._note_versions(state, dirty, now)
             mark = watermark(self._sources(state, now), self.settings.windows, now)
-            published = self._windows.publish(state, self.references, dirty.all, mark, now, everything=self._everything)
+            published = self._windows.publish(
+                state, self.references, dirty.all, mark, now, everything=self._everything, remade=remade
+            )
             self._count_expired(state, mark, now)
             clear_dirty(state, self.settings.name, forgotten)
             state.set_cursor(self.settings.name, "predictions", predictions_until)
@@ -274,11 +276,17 @@ class ModelCycle:
         reference = self.references.get(version)
         return reference.identity if reference else None
 
-    def _note_versions(self, state: Transaction, now: int) -> None:
-        """Remember what the panes of every version were profiled against; only now that all of them are."""
+    def _note_versions(self, state: Transaction, dirty: _Dirty, now: int) -> dict[str, int]:
+        """Remember what the panes of every version were profiled against; only now that all of them are.
+
+        Returns the versions whose panes were all made again, with the start of the first.
+        """
+        remade = {}
         for version, identity in state.versions(self.settings.name).items():
             if identity != self._identity(version):
                 state.put_version(self.settings.name, version, self._identity(version), now)
+                remade[version] = min(dirty.all(version), default=now)
+        return remade
 
     def _add_all_panes(self, dirty: _Dirty, version: str) -> None:
         seconds = self.settings.windows.pane_seconds

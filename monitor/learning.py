@@ -47,7 +47,7 @@ class Learning:
         known = self._read(state, result.version, reference, result.window.seconds) if learning else {}
         for check in learning:
             needed = windows_needed(result.window.seconds, self.settings.observations)
-            before = known.get(check.metric) or LearntLimit(reference.identity, needed)
+            before = known.get(check.metric) or LearntLimit(reference.base_identity, needed)
             after = taught(before, check, self.checks, result)
             if after is not before:
                 key = {
@@ -57,7 +57,7 @@ class Learning:
                     "metric": check.metric,
                 }
                 values = orjson.dumps({str(start): value for start, value in sorted(after.values.items())}).decode()
-                state.upsert(_LEARNT, key, {"reference": reference.identity, "window_values": values})
+                state.upsert(_LEARNT, key, {"reference": reference.base_identity, "window_values": values})
 
     def _read(self, state: Transaction, version: str, reference: Reference, seconds: float) -> dict[str, LearntLimit]:
         """What was learnt against this reference; a changed one is learnt anew."""
@@ -65,11 +65,13 @@ class Learning:
             _LEARNT.c.model == self.settings.name,
             _LEARNT.c.version == version,
             _LEARNT.c.seconds == seconds,
-            _LEARNT.c.reference == reference.identity,
+            _LEARNT.c.reference == reference.base_identity,
         )
         needed = windows_needed(seconds, self.settings.observations)
         return {
-            row[0]: LearntLimit(reference.identity, needed, {int(start): value for start, value in _values(row[1])})
+            row[0]: LearntLimit(
+                reference.base_identity, needed, {int(start): value for start, value in _values(row[1])}
+            )
             for row in state.connection.execute(query)
         }
 

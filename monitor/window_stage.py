@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from monitor.evaluation import InputStatistics, evaluate_window, fingerprint
 from monitor.label_join import maturity
@@ -21,7 +22,7 @@ from monitor.settings import ModelSettings
 from monitor.state import PaneDigest, StoredWindow, Transaction
 from monitor.statistics.result import Result
 from monitor.verdict import WindowResult
-from monitor.window_codec import encode_window
+from monitor.window_codec import counts_of, encode_window
 from monitor.windows import MICROSECONDS, Window, tumbling_window
 
 ColumnStatistics = Mapping[str, Mapping[str, Result]]
@@ -77,12 +78,14 @@ class WindowStage:
         now: int,
         *,
         everything: bool = False,
+        remade: Mapping[str, int] = MappingProxyType({}),
     ) -> list[WindowResult]:
         """Evaluate and store every tumbling window that is complete and new, or whose content or maturity changed.
 
         `changed`: starts of the panes of a version that were rebuilt. `mark`: the watermark; nothing is complete
         without one. `everything`: look at all unfinished windows once, since what was decided with other settings may
-        be decided otherwise now.
+        be decided otherwise now. `remade`: versions whose panes were all made again, with the start of the first: what
+        the log no longer holds is in none of them, and a window it was part of stays as it was published.
         """
         if mark is None:
             return []
@@ -97,10 +100,20 @@ class WindowStage:
                 windows |= due.get((version, seconds), set())
                 windows |= self._newly_complete(state, version, seconds, mark)
                 for window in sorted(windows):
-                    if window.end <= mark:
+                    if window.end <= mark and not self._has_lost(state, version, window, remade.get(version)):
                         result = self._publish_window(state, version, reference, window, now)
                         published += [result] if result else []
         return published
+
+    def _has_lost(self, state: Transaction, version: str, window: Window, first: int | None) -> bool:
+        """Whether a window was published of more predictions than panes from `first` on still have of it."""
+        if first is None or window.start >= first:
+            return False
+        known = state.windows(
+            self.settings.name, version=version, seconds=window.seconds, start=window.start, end=window.start + 1
+        )
+        panes = state.pane_digests(self.settings.name, version, window.start, window.end)["inputs"]
+        return bool(known) and counts_of(known[-1].result)[0] > sum(pane.rows for pane in panes)
 
     def _due(self, state: Transaction, everything: bool, now: int) -> dict[tuple[str, float], set[Window]]:
         """Unfinished windows to look at although no pane changed, by (version, length): those at their horizon."""

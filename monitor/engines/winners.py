@@ -40,7 +40,7 @@ def unique_predictions(rows: pa.Table, superseded: dict[str, int] | None = None)
     rivals.keep_earliest("event_time")
     rivals.keep_content(output_columns(rows))
     # Matched rows have them too: a prediction and its outcome must be of one segment.
-    rivals.keep_content([name for name in rows.column_names if name.startswith(SEGMENT_PREFIX)])
+    rivals.keep_segments()
     rivals.keep_content(rows.column_names)
     return _keep(rows, found[0], rivals.first())
 
@@ -58,7 +58,7 @@ def unique_outcomes(rows: pa.Table, superseded: dict[str, int] | None = None) ->
     rivals = _Rivals(rows, *found)
     rivals.keep_earliest("event_time")
     rivals.keep_content(output_columns(rows))
-    rivals.keep_content([name for name in rows.column_names if name.startswith(SEGMENT_PREFIX)])
+    rivals.keep_segments()
     rivals.keep_content([name for name in rows.column_names if name.startswith(FEATURE_PREFIX)])
     rivals.keep_latest("label_time")
     rivals.keep_content(["label"], largest=True)
@@ -78,6 +78,16 @@ class _Rivals:
 
     def keep_latest(self, column: str) -> None:
         self._narrow(-event_times(self._rows, column))
+
+    def keep_segments(self) -> None:
+        """Only rows of the smallest digest of segments, and of those without any only where no other is."""
+        columns = [name for name in self._rows.column_names if name.startswith(SEGMENT_PREFIX)]
+        # Rows that were matched before segments were written down say nothing of theirs.
+        unknown = np.ones(self._rows.num_rows, dtype=np.int64)
+        for name in columns:
+            unknown[np.asarray(one_array(self._rows.column(name)).is_valid())] = 0
+        self._narrow(unknown)
+        self.keep_content(columns)
 
     def keep_content(self, columns: Sequence[str], *, largest: bool = False) -> None:
         """Only rows of the smallest digest of these columns."""

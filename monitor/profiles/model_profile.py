@@ -86,7 +86,8 @@ class Reference:
     quantiles of its own loss; None without labels (or in a file that is older than they are). `estimators` fix the
     cells of residuals and estimate performance without labels. `sampled_rows`: how many of its rows fixed cells and
     scales, None where all did. `embedding`: None where too few rows had one; its profile is of those of its rows that
-    did not choose its space. `segments`: by which segments its rows, and those held against it, are told apart.
+    did not choose its space. `segments`: by which segments its rows, and those held against it, are told apart;
+    `base`: its identity before others than its own were put in, else empty.
     """
 
     schema: ModelSchema
@@ -99,6 +100,12 @@ class Reference:
     sampled_rows: int | None = None
     embedding: EmbeddingReference | None = None
     segments: tuple[SegmentSpec, ...] = ()
+    base: str = ""
+
+    @property
+    def base_identity(self) -> str:
+        """The identity that it has with the segments it was built with: of what is said of all rows together."""
+        return self.base or self.identity
 
     @cached_property
     def segment_cells(self) -> SegmentCells:
@@ -168,7 +175,9 @@ def with_segments(reference: Reference, segments: tuple[SegmentSpec, ...]) -> Re
     if outcome is not None:
         outcomes = {name: found for name, found in outcome.segments.items() if name in own}
         outcome = replace(outcome, reference=identity, segments=outcomes)
-    return replace(reference, identity=identity, profile=profile, outcome=outcome, segments=segments)
+    return replace(
+        reference, identity=identity, profile=profile, outcome=outcome, segments=segments, base=reference.base_identity
+    )
 
 
 def profile_inputs(reference: Reference, table: pa.Table) -> Profile:

@@ -83,23 +83,22 @@ Segments = Mapping[str, Mapping[str, SegmentStatistics]]
 def segment_statistics(
     reference: Reference, inputs: Profile, outcomes: OutcomeProfile, drift: SegmentDrift | None = None
 ) -> dict[str, dict[str, SegmentStatistics]]:
-    """Statistics of every value that has predictions, by segment and value; `drift` as `segment_drift` found it."""
+    """Statistics of every value with predictions or labels, by segment; `drift` as `segment_drift` found it."""
     found: dict[str, dict[str, SegmentStatistics]] = {}
     drift = segment_drift(reference, inputs) if drift is None else drift
     for name, own in inputs.segments.items():
         labelled, then = outcomes.segments.get(name), reference.profile.segments.get(name)
         found[name] = {}
-        for place in np.flatnonzero(own.rows).tolist():
-            slot, predictions = own.spec.slots[place], int(own.rows[place])
-            labels = 0 if labelled is None else int(labelled.rows[place])
-            values: dict[str, Result] = {"label_coverage": Estimate(labels / predictions, predictions)}
+        of_labels = np.zeros_like(own.rows) if labelled is None else labelled.rows
+        for place in np.flatnonzero((own.rows > 0) | (of_labels > 0)).tolist():
+            slot, predictions, labels = own.spec.slots[place], int(own.rows[place]), int(of_labels[place])
+            values: dict[str, Result] = {"label_coverage": _coverage(labels, predictions)}
             values |= slot_performance(reference, labelled, place)
-            values |= drift[name][slot].values
+            moved = drift[name].get(slot) or _slot_drift(reference, own, place)
+            values |= moved.values
             before = None if then is None else int(then.rows[place])
             excess = _excess(reference, name, slot, values)
-            found[name][slot] = SegmentStatistics(
-                predictions, labels, values, drift[name][slot].columns, before, excess
-            )
+            found[name][slot] = SegmentStatistics(predictions, labels, values, moved.columns, before, excess)
     return found
 
 
@@ -166,10 +165,20 @@ def segment_drift(reference: Reference, inputs: Profile) -> dict[str, dict[str, 
     for name, own in inputs.segments.items():
         found[name] = {}
         for place in np.flatnonzero(own.rows).tolist():
-            largest, columns = _drift(reference, own, place)
-            values = {**_estimates(reference, own, place), DRIFT: largest}
-            found[name][own.spec.slots[place]] = SlotDrift(values, columns)
+            found[name][own.spec.slots[place]] = _slot_drift(reference, own, place)
     return found
+
+
+def _slot_drift(reference: Reference, own: SegmentInputs, place: int) -> SlotDrift:
+    largest, columns = _drift(reference, own, place)
+    return SlotDrift({**_estimates(reference, own, place), DRIFT: largest}, columns)
+
+
+def _coverage(labels: int, predictions: int) -> Result:
+    if labels > predictions:
+        detail = f"{labels} labels of {predictions} predictions: some were joined without their segment"
+        return Absent(Reason.NOT_APPLICABLE, predictions, detail)
+    return Estimate(labels / predictions, predictions)
 
 
 def column_excess(reference: Integers, current: Integers, offsets: Integers) -> Floats:

@@ -23,6 +23,8 @@ ROW = st.fixed_dictionaries(
         "prediction": st.sampled_from(["cat", "dog", None]),
         "p_cat": NUMBERS,
         "f_size": NUMBERS,
+        "s_region": st.sampled_from(["eu", "us", None]),
+        "s_device": st.sampled_from(["phone", None]),
         "f_kind": st.sampled_from(["x", "y", None]),
         "f_whole": st.sampled_from([True, False, None]),
         "embedding": st.sampled_from([b"", b"\0\1", None]),
@@ -44,13 +46,29 @@ ROWS = st.lists(ROW, max_size=12)
 
 
 def table(rows: list[dict[str, Any]], without: tuple[str, ...] = ()) -> pa.Table:
-    names = ["prediction_id", "event_time", "prediction", "p_cat", "f_size", "f_kind", "f_whole"]
+    names = [
+        "prediction_id",
+        "event_time",
+        "prediction",
+        "p_cat",
+        "f_size",
+        "f_kind",
+        "f_whole",
+        "s_region",
+        "s_device",
+    ]
     names += [name for name in ("embedding", "label", "label_time", SEQUENCE) if name not in without]
     return pa.table({name: pa.array([row[name] for row in rows], KINDS.get(name, pa.string())) for name in names})
 
 
 def digest(row: dict[str, Any], names: list[str]) -> bytes:
     return hashlib.blake2b(repr(tuple(row[name] for name in sorted(names))).encode(), digest_size=16).digest()
+
+
+def segments(row: dict[str, Any]) -> tuple[bool, bytes]:
+    """Rows that say nothing of their segments come last."""
+    names = [name for name in row if name.startswith("s_")]
+    return all(row[name] is None for name in names), digest(row, names)
 
 
 def identity(row: dict[str, Any]) -> str:
@@ -63,7 +81,7 @@ def test_the_winning_prediction_is_the_smallest_by_time_output_and_all(rows: lis
     best: dict[str, tuple[Any, int, str]] = {}
     for place, row in enumerate(data.to_pylist()):
         sent = [name for name in row if name != SEQUENCE]
-        rank = (row["event_time"], digest(row, ["prediction", "p_cat"]), digest(row, sent))
+        rank = (row["event_time"], digest(row, ["prediction", "p_cat"]), segments(row), digest(row, sent))
         if row["prediction_id"] not in best or rank < best[row["prediction_id"]][0]:
             best[row["prediction_id"]] = (rank, place, identity(row))
     expected = [text for _, _, text in sorted(best.values(), key=lambda item: item[1])]
@@ -76,7 +94,7 @@ def test_the_winning_outcome_is_the_smallest_prediction_with_the_newest_label(ro
     best: dict[str, tuple[Any, Any, int, str]] = {}
     for place, row in enumerate(data.to_pylist()):
         inputs = [name for name in row if name.startswith("f_")]
-        prediction = (row["event_time"], digest(row, ["prediction", "p_cat"]), digest(row, inputs))
+        prediction = (row["event_time"], digest(row, ["prediction", "p_cat"]), segments(row), digest(row, inputs))
         label = (row["label_time"], digest(row, ["label"]))
         known = best.get(row["prediction_id"])
         if known is None or prediction < known[0] or (prediction == known[0] and label > known[1]):
@@ -115,3 +133,18 @@ def test_repeats_that_say_the_same_need_no_digest(monkeypatch: pytest.MonkeyPatc
     late = pa.array([0] * 1_000 + [1] * 1_000).cast(TIMESTAMP)
     winners = unique_outcomes(labelled.append_column("label_time", late))
     assert winners.column("label").unique().to_pylist() == ["dog"]
+
+
+@pytest.mark.parametrize("region", ["us", "eu", "south", "north"])
+def test_a_corrected_label_wins_over_one_that_was_joined_before_segments_were_written_down(region: str) -> None:
+    rows = pa.table(
+        {
+            "prediction_id": ["a", "a"],
+            "event_time": pa.array([0, 0], TIMESTAMP),
+            "prediction": ["cat", "cat"],
+            "s_region": [None, region],
+            "label": ["dog", "cat"],
+            "label_time": pa.array([1, 2], TIMESTAMP),
+        }
+    )
+    assert unique_outcomes(rows).column("label").to_pylist() == ["cat"]
