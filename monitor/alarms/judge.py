@@ -82,7 +82,7 @@ class _Check:
     now: int
     weighed: Weighed | None = None
     result: WindowResult | None = None
-    # The last window that had an effect to judge, in which it can be looked for.
+    # The last window whose effect the alarm was judged on, in which it can be looked for.
     located: WindowResult | None = None
     touched: set[int] = field(default_factory=set)
     # Whether the alarm was judged on all that is known; a second step would only hide the reason of the first.
@@ -192,17 +192,25 @@ def _judge_windows(check: _Check, windows: Sequence[WindowResult]) -> None:
     for result in windows:
         check.result = result
         measured = measured_quality(result, check.context.own, check.context.minimum_labels)
-        if measured:
+        # Labels come later than predictions: what they last said may be of an older window than the alarm rests on, and
+        # must not give way to what they say of one that is older still.
+        if measured and result.window.end >= check.report.measured.get("window_end", result.window.end):
             numbers = {number.metric: [number.reference, number.current, number.worse] for number in measured}
             check.report = replace(check.report, measured={"window_end": result.window.end, "numbers": numbers})
         effect = window_effect(check.watch, result)
         if condition(effect, _weight(check), check.watch.settings) is not Condition.UNKNOWN:
-            check.located = result
+            if not _is_older(result, check.alarm):
+                check.located = result
             _step(check, effect)
         elif check.alarm.window_end is None:
             # A later window without labels must not keep an earlier one, whose labels come, from being judged.
             reason = Reason.NO_EFFECT if effect.value is None else Reason.TOO_FEW_ROWS
             check.report = replace(check.report, alarm=replace(check.alarm, reason=reason))
+
+
+def _is_older(result: WindowResult, alarm: Alarm) -> bool:
+    """Whether the alarm rests on a later window or revision, so that this one neither moves nor explains it."""
+    return alarm.window_end is not None and (result.window.end, result.revision) < (alarm.window_end, alarm.revision)
 
 
 def _judge_again(check: _Check) -> None:
@@ -279,8 +287,11 @@ def _quality(check: _Check, since: int | None) -> tuple[Quality, ...]:
             Quality(name, before, current, worse, estimated=False)
             for name, (before, current, worse) in sorted(measured["numbers"].items())
         ]
-    if check.result is not None:
+    if check.result is not None and not _is_older(check.result, check.alarm):
         found += estimated_quality(check.result, check.context.own, check.context.limits)
+    else:
+        known = (check.report.explanation or {}).get("quality", ())
+        found += [Quality(**number) for number in known if number["estimated"]]
     return tuple(found)
 
 
