@@ -2,10 +2,15 @@
 
 Every numeric column gets PSI, Jensen-Shannon, Kolmogorov-Smirnov and Wasserstein, every categorical one PSI and
 Jensen-Shannon. Wall and CPU time and peak memory are the operating system's of the finished process, start of the
-interpreter and imports included; beside it the same statistics by SciPy on data frames, in the same run. The profile
-says where the time of one process goes, on one thread.
+interpreter and imports included; beside it the same statistics by SciPy on data frames, in the same run. Programs take
+turns, and the first turn, which compiles and fills caches, does not count. The profile says where the time of one
+process goes, on one thread.
 
-Run: python -m benchmarks.drift [--rows 1000000,10000000] [--folder DIR] [--repeats 3]
+`--program` measures another installation, such as a user's (a wheel, nothing else beside it). `--beside` takes turns
+with any other program; `{rows}` in it is the number of rows, and `{reference}` and `{current}` are the files.
+
+Run: python -m benchmarks.drift [--rows 1000000,10000000] [--folder DIR] [--repeats 3] [--program .../bin/trueup]
+     [--reference FILE --current 'FILE with {rows}'] [--beside 'NAME=COMMAND']...
 """
 
 from __future__ import annotations
@@ -14,6 +19,7 @@ import argparse
 import cProfile
 import os
 import pstats
+import shlex
 import statistics
 import subprocess
 import sys
@@ -96,8 +102,10 @@ def write(path: Path, rows: int, seed: int, drift: float) -> None:
 
 def run(*command: str | Path) -> Cost:
     """Cost of a process; it must succeed."""
+    # Where byte code is not kept, every process would compile the program anew: nobody's installation does that.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     started = time.perf_counter()
-    process = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([str(part) for part in command], stdout=subprocess.DEVNULL, env=environment)
     _, status, usage = os.wait4(process.pid, 0)
     wall = time.perf_counter() - started
     process.returncode = os.waitstatus_to_exitcode(status)
@@ -111,13 +119,25 @@ def median(costs: list[Cost]) -> Cost:
     return Cost(*(statistics.median(values) for values in zip(*costs, strict=True)))
 
 
+def in_turns(commands: dict[str, tuple[str | Path, ...]], repeats: int) -> dict[str, list[Cost]]:
+    """Costs of every program's counted turns: a machine that gets slower does so for all of them."""
+    costs: dict[str, list[Cost]] = {name: [] for name in commands}
+    for turn in range(repeats + 1):
+        for name, command in commands.items():
+            cost = run(*command)
+            if turn:
+                costs[name].append(cost)
+    return costs
+
+
 def by_scipy(reference: Path, current: Path) -> None:
     """The same statistics on data frames: exact, everything in memory."""
     import pandas as pd
     from scipy.spatial.distance import jensenshannon
     from scipy.stats import ks_2samp, wasserstein_distance
 
-    old, new = pd.read_parquet(reference), pd.read_parquet(current)
+    columns = [name for name in pq.read_schema(reference).names if name.startswith(("num_", "cat_"))]
+    old, new = pd.read_parquet(reference, columns=columns), pd.read_parquet(current, columns=columns)
     for name in old.columns:
         if name.startswith("num"):
             a, b = old[name].dropna().to_numpy(), new[name].dropna().to_numpy()
@@ -177,33 +197,47 @@ def _on_this_thread(file: PlainFile, frozen: Reference) -> Profile:
 
 def main() -> None:
     """Print the table and the profile."""
-    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--rows", default="1000000,10000000")
     arguments.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()) / "trueup-drift")
     arguments.add_argument("--repeats", type=int, default=3)
+    arguments.add_argument("--program", type=Path, help="the trueup to measure; this one, without pandas, if not given")
+    arguments.add_argument("--reference", type=Path, help="rows of the reference, instead of generated ones")
+    arguments.add_argument("--current", help="current rows, instead of generated ones, with {rows} in the name")
+    arguments.add_argument("--beside", action="append", default=[], metavar="NAME=COMMAND")
     arguments.add_argument("--by-scipy", nargs=2, type=Path, help=argparse.SUPPRESS)
     given = arguments.parse_args()
     if given.by_scipy:
         by_scipy(*given.by_scipy)
         return
     given.folder.mkdir(exist_ok=True)
-    source, frozen = given.folder / "reference.parquet", given.folder / "reference.trueup"
-    write(source, REFERENCE_ROWS, 1, 0.0)
-    program = (sys.executable, "-c", _WITHOUT_PANDAS)
+    source, frozen = given.reference or given.folder / "reference.parquet", given.folder / "reference.trueup"
+    if given.reference is None:
+        write(source, REFERENCE_ROWS, 1, 0.0)
+    program = (given.program,) if given.program else (sys.executable, "-c", _WITHOUT_PANDAS)
     run(*program, "reference", "build", "--from", source, "--out", frozen, "--json")
-    print(
-        "| rows | program | wall s | CPU s | peak MB | values per CPU second |\n| --- | --- | --- | --- | --- | --- |"
-    )
+    print("| rows | program | wall s | from | to | CPU s | peak MB | times ours |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for rows in map(int, given.rows.split(",")):
         current = given.folder / f"current_{rows}.parquet"
-        write(current, rows, 2, 0.1)
-        commands = {"trueup compare": (*program, "compare", frozen, current, "--json")}
+        if given.current is not None:
+            current = Path(given.current.format(rows=rows))
+        else:
+            write(current, rows, 2, 0.1)
+        commands: dict[str, tuple[str | Path, ...]] = {
+            "trueup compare": (*program, "compare", frozen, current, "--json")
+        }
         if rows <= PLAIN_ROWS:
             commands["pandas + SciPy"] = (sys.executable, "-m", "benchmarks.drift", "--by-scipy", source, current)
-        for name, command in commands.items():
-            cost = median([run(*command) for _ in range(given.repeats)])
-            wall, cpu, peak = cost
-            print(f"| {rows:,} | {name} | {wall:.2f} | {cpu:.2f} | {peak:.0f} | {25 * rows / cpu / 1e6:.0f} M |")
+        for name, command in (text.split("=", 1) for text in given.beside):
+            commands[name] = tuple(shlex.split(command.format(rows=rows, reference=source, current=current)))
+        found = in_turns(commands, given.repeats)
+        ours = median(found["trueup compare"]).wall_seconds
+        for name, costs in found.items():
+            wall, cpu, peak = median(costs)
+            walls = [cost.wall_seconds for cost in costs]
+            line = f"| {rows:,} | {name} | {wall:.2f} | {min(walls):.2f} | {max(walls):.2f} | {cpu:.2f} | {peak:.0f} |"
+            print(f"{line} {wall / ours:.1f} |", flush=True)
     print("\nWhere one thread's time goes, of the last file:\n")
     spent = shares(frozen, current)
     for name, seconds in spent:

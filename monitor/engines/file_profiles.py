@@ -40,7 +40,7 @@ from monitor.profiles.model_profile import (
     profile_outcomes,
 )
 from monitor.profiles.outcome import OutcomeProfile
-from monitor.records import SEGMENT_PREFIX, ModelSchema, Task
+from monitor.records import EMBEDDING, SEGMENT_PREFIX, ModelSchema, Task
 
 # Up to here cells and scales are fixed by all rows of a reference, above by a sample of as many.
 SAMPLE_ROWS = 1_000_000
@@ -109,11 +109,11 @@ def profile_of_file(
     pairs = max(1, min((threads or os.cpu_count() or 1) // 2, groups))
     shares = [range(first, groups, pairs) if file.is_parquet else None for first in range(pairs)]
 
-    stopped = threading.Event()
+    stopped, counted = threading.Event(), _counted(file, reference)
 
     def count(share: Sequence[int] | None) -> tuple[Profile, OutcomeProfile | None]:
         builder, outcome = ProfileBuilder(reference), None
-        for batch in _ahead(file.batches(share)):
+        for batch in _ahead(counted.batches(share)):
             if stopped.is_set():
                 break
             builder.add(batch)
@@ -135,6 +135,18 @@ def profile_of_file(
     if truth is not None:
         outcome = _labelled_later(file, reference, truth)
     return profile, outcome
+
+
+def _counted(file: PlainFile, reference: Reference) -> PlainFile:
+    """The file without the columns that no profile counts: ids are often half of a file's bytes."""
+    needed = {spec.name for spec in reference.columns} | {"prediction", "label", *reference.schema.probability_columns}
+    needed |= {SEGMENT_PREFIX + spec.name for spec in reference.segments}
+    if EMBEDDING in file.names:
+        # Rows with embeddings are sampled by their ids.
+        needed |= {EMBEDDING, "prediction_id"}
+    if "label" in file.names:
+        needed |= {"event_time", "label_time"}
+    return replace(file, names={name: target for name, target in file.names.items() if target in needed})
 
 
 def _ahead(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import accuracy_score, log_loss
 
@@ -203,6 +204,34 @@ def test_columns_that_vanish_appear_or_change_their_kind_stop_nothing(tmp_path: 
     assert len(profile.columns) == len(reference.columns) - 2
     assert differing_kinds(file, reference) == {"f_clicks": ("numeric", "categorical")}
     assert appeared_columns(file, reference) == {"f_shoe": "numeric"}
+
+
+def test_columns_that_no_profile_counts_are_not_read(tmp_path: Path, reference: Reference) -> None:
+    table = plain_table(3_000, 4)
+    extra = {"prediction_id": pa.array([f"{number:032x}" for number in range(3_000)]), "shoe": pa.array(range(3_000))}
+    for name, column in extra.items():
+        table = table.append_column(name, column)
+    path = save(table, tmp_path / "current.parquet", 1_500)
+    plain = counts(profile_of_file(open_plain(path, reference), reference)[0])
+    # The first rows say what a column is; of the rest nothing of these columns is left.
+    with path.open("r+b") as damaged:
+        for place in range(table.num_columns):
+            column = pq.read_metadata(path).row_group(1).column(place)
+            if column.path_in_schema in extra:
+                damaged.seek(column.dictionary_page_offset or column.data_page_offset)
+                damaged.write(b"\xff" * column.total_compressed_size)
+    with pytest.raises((OSError, pa.ArrowException)):
+        pq.read_table(path)
+    assert counts(profile_of_file(open_plain(path, reference), reference)[0]) == plain
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+def test_the_rows_of_a_file_that_shares_no_column_are_counted(
+    tmp_path: Path, reference: Reference, ending: str
+) -> None:
+    rows = pa.table({"prediction_id": pa.array(["a", "b", "c"]), "shoe": pa.array([1, 2, 3])})
+    profile, outcome = profile_of_file(open_plain(save(rows, tmp_path / f"c.{ending}"), reference), reference)
+    assert (profile.rows, dict(profile.columns), outcome) == (3, {}, None)
 
 
 def test_empty_and_broken_columns_stop_nothing(tmp_path: Path) -> None:
