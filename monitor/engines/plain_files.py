@@ -10,6 +10,7 @@ columns of a prediction record that say whose, when and how long (`prediction_id
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -138,7 +139,7 @@ def open_plain(
     read, has no columns or not those, or where two of them would have one name.
     """
     unread = unread or Unread()
-    columns, is_text = _first_columns(path, unread)
+    columns, is_text = _first_columns(path, unread, types_only=reference is not None)
     check_names(list(columns), str(path))
     if not columns:
         got = f"{unread.rows} that cannot be read, the first: {unread.first}" if unread.rows else None
@@ -204,16 +205,16 @@ def _is_parquet(path: Path) -> bool:
     return path.suffix.lower() in (".parquet", ".pq")
 
 
-def _first_columns(path: Path, unread: Unread) -> tuple[dict[str, pa.Array], bool]:
-    """Columns with the first rows of a file, and whether everything in it is text."""
+def _first_columns(path: Path, unread: Unread, *, types_only: bool) -> tuple[dict[str, pa.Array], bool]:
+    """Columns with the first rows of a file, and whether everything in it is text.
+
+    `types_only`: of a file that says the types of its columns no rows are read.
+    """
     if _is_parquet(path):
-        try:
-            with pq.ParquetFile(path) as file:
-                empty = pa.RecordBatch.from_pylist([], schema=file.schema_arrow)
-                batch = next(file.iter_batches(batch_size=1_000), empty)
-        except (OSError, pa.ArrowException) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise RecordError("the file cannot be read", where=str(path), got=reason.split("\n")[0][:200]) from error
+        with _readable(path), pq.ParquetFile(path) as file:
+            batch = pa.RecordBatch.from_pylist([], schema=file.schema_arrow)
+            if not types_only:
+                batch = next(file.iter_batches(batch_size=1_000), batch)
         return dict(zip(batch.schema.names, batch.columns, strict=True)), False
     for chunk in _raw_chunks(path, ModelSchema("", "regression"), lambda _: None, unread):
         return dict(chunk.columns), chunk.textual
@@ -270,7 +271,7 @@ def _sum_to_one(columns: Sequence[pa.Array]) -> bool:
 def _classes(path: Path, outputs: Sequence[str]) -> tuple[str, ...]:
     found: set[str] = set()
     if _is_parquet(path):
-        with pq.ParquetFile(path) as file:
+        with _readable(path), pq.ParquetFile(path) as file:
             for batch in file.iter_batches(columns=list(outputs)):
                 found |= _texts(batch.columns)
     else:
@@ -301,14 +302,27 @@ def _profiled_names(
     return names
 
 
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Raises RecordError for what Arrow says of a broken file."""
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise RecordError("the file cannot be read", where=str(path), got=reason.split("\n")[0][:200]) from error
+
+
 def _parquet_batches(file: PlainFile, groups: Sequence[int] | None) -> Iterator[pa.RecordBatch]:
     wanted = set(file.names)
-    with pq.ParquetFile(file.path, pre_buffer=False) as plain:
+    with _readable(file.path), pq.ParquetFile(file.path, metadata=file.metadata) as plain:
         arrow = plain.schema_arrow
         leaves = {name for name in wanted if not pa.types.is_nested(arrow.field(name).type)}
         text = [name for name in leaves if pa.types.is_string(arrow.field(name).type) and name != "prediction_id"]
     # As dictionaries text is decoded four times as fast, and counted without being looked at.
-    with pq.ParquetFile(file.path, pre_buffer=False, read_dictionary=text) as opened:
+    with (
+        _readable(file.path),
+        pq.ParquetFile(file.path, metadata=file.metadata, pre_buffer=False, read_dictionary=text) as opened,
+    ):
         chosen = list(range(opened.num_row_groups)) if groups is None else list(groups)
         columns = [name for name in arrow.names if name in wanted]
         rows = max(_LEAST_BATCH_ROWS, min(BATCH_ROWS, _BATCH_VALUES // max(1, len(columns))))

@@ -27,7 +27,7 @@ from monitor.profiles.lattice import (
 )
 
 # Values that are counted in one go: few enough for a core's caches, many enough that calls cost little.
-_CHUNK = 1 << 16
+_CHUNK = 1 << 15
 # Below this many rows sorting the cells beats counting into 65,536 of them.
 _SPARSE_ROWS = 5_000
 # Values whose cells wait to be counted together, 512 kB: setting up 65,536 counts then costs them next to nothing.

@@ -35,6 +35,17 @@ def counts(profile: Profile) -> dict[str, object]:
     return found
 
 
+def damage(path: Path, name: str) -> None:
+    """Nothing of a column is left after the first row group."""
+    metadata = pq.read_metadata(path)
+    with path.open("r+b") as file:
+        for group in range(1, metadata.num_row_groups):
+            place = metadata.schema.names.index(name)
+            column = metadata.row_group(group).column(place)
+            file.seek(column.dictionary_page_offset or column.data_page_offset)
+            file.write(b"\xff" * column.total_compressed_size)
+
+
 @pytest.fixture(scope="module")
 def reference(tmp_path_factory: pytest.TempPathFactory) -> Reference:
     return reference_of_file(save(plain_table(3_000, 0), tmp_path_factory.mktemp("r") / "reference.parquet"))
@@ -213,16 +224,22 @@ def test_columns_that_no_profile_counts_are_not_read(tmp_path: Path, reference: 
         table = table.append_column(name, column)
     path = save(table, tmp_path / "current.parquet", 1_500)
     plain = counts(profile_of_file(open_plain(path, reference), reference)[0])
-    # The first rows say what a column is; of the rest nothing of these columns is left.
-    with path.open("r+b") as damaged:
-        for place in range(table.num_columns):
-            column = pq.read_metadata(path).row_group(1).column(place)
-            if column.path_in_schema in extra:
-                damaged.seek(column.dictionary_page_offset or column.data_page_offset)
-                damaged.write(b"\xff" * column.total_compressed_size)
+    for name in extra:
+        damage(path, name)
     with pytest.raises((OSError, pa.ArrowException)):
         pq.read_table(path)
     assert counts(profile_of_file(open_plain(path, reference), reference)[0]) == plain
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_a_file_that_is_broken_further_on_is_named(tmp_path: Path, reference: Reference, threads: int) -> None:
+    path = save(plain_table(3_000, 4), tmp_path / "current.parquet", 500)
+    damage(path, "age")
+    file = open_plain(path, reference)
+    with pytest.raises(RecordError, match=r"current\.parquet: the file cannot be read"):
+        profile_of_file(file, reference, threads=threads)
+    with pytest.raises(RecordError, match=r"current\.parquet: the file cannot be read"):
+        reference_of_file(path)
 
 
 @pytest.mark.parametrize("ending", FORMATS)
