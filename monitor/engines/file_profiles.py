@@ -20,6 +20,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from monitor.engines.freed import keep_freed
 from monitor.engines.output_values import class_names, output_values
 from monitor.engines.plain_files import (
     ASIDE,
@@ -50,8 +51,6 @@ JOIN_ROWS = 1_000_000
 _SLACK, _PIECES = 8, 256
 # Batches that wait to be counted: one may be slow to decode, and each takes memory.
 _AHEAD = 2
-# Bytes; glibc follows up to 32 MB.
-_ONCE_FREED = 16 << 20
 Tick = Callable[[int], None]
 
 
@@ -111,9 +110,7 @@ def profile_of_file(
     pairs = max(1, min((threads or os.cpu_count() or 1) // 2, groups))
     shares = [range(first, groups, pairs) if file.is_parquet else None for first in range(pairs)]
 
-    # Once a piece as large as this was given back, glibc keeps what counting needs from one batch to the next; before,
-    # it returns every piece to the system, and making the pages anew takes a fifteenth of the time.
-    np.empty(_ONCE_FREED, np.uint8)
+    keep_freed()
     stopped, counted = threading.Event(), _counted(file, reference)
 
     def count(share: Sequence[int] | None) -> tuple[Profile, OutcomeProfile | None]:

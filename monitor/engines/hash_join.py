@@ -22,8 +22,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from monitor.engines.freed import keep_freed, release_unused
 from monitor.engines.identifiers import Integers, hashes, one_array, ranked, row_bits
-from monitor.engines.local import event_times, open_file, read_group, release_unused
+from monitor.engines.local import event_times, open_file, read_group
 from monitor.log.tables import SEQUENCE, LogFile, ModelLog, TableName
 from monitor.records import SEGMENT_PREFIX
 
@@ -79,6 +80,7 @@ def join_labels(
     A label misses its prediction if none of its id has come up to `predictions_until`, or only more than `horizon` µs
     after all labels of that id. Among `labels_at_once` all labels of one prediction are in one part.
     """
+    keep_freed()
     for files in _stretches(log.files("labels", after=after), labels_at_once or _LABELS_AT_ONCE):
         batches = list(_stretches(files, _IDS_AT_ONCE))
         search = _Search(log, (after, until), predictions_until, horizon, keeps_ids=len(batches) == 1)

@@ -198,11 +198,6 @@ def _rows_between(files: Sequence[LogFile], start: int, end: int) -> float:
     return sum(file.rows * _share(file.time, start, end) for file in files)
 
 
-def release_unused() -> None:
-    """Give back what Arrow keeps for the next time, which would add up with what others need: delta-rs and NumPy."""
-    pa.default_memory_pool().release_unused()
-
-
 def _share(time: tuple[int, int] | None, start: int, end: int) -> float:
     """How much of a file's time lies in [start, end)."""
     if time is None:
