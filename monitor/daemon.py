@@ -76,6 +76,7 @@ class Daemon:
         self._publishing = threading.Lock()
         self._ticking = threading.Lock()
         self._ingested = _IngestRecord()
+        self._clock_told = False
         # Changed in place by a reload: the application holds it.
         self._token_digests = dict(settings.http.token_digests)
         self._workers = {name: self._worker(parts) for name, parts in self._pipeline.models.items()}
@@ -162,7 +163,16 @@ class Daemon:
             self._ingested.failed(progress.errors[0])
         else:
             self._ingested.succeeded(self._clock())
+        self._tell_of_clock()
         self._show_first({model for model, table in progress.rows if table == "predictions"})
+
+    def _tell_of_clock(self) -> None:
+        problem = self._pipeline.clock_problem
+        if problem is not None and not self._clock_told:
+            self._log("clock", error=problem)
+        elif problem is None and self._clock_told:
+            self._log("the clock is believed as it is")
+        self._clock_told = problem is not None
 
     def _show_first(self, models: set[str]) -> None:
         """Evaluate models at once whose first predictions have come: whoever sets one up waits to see them."""
@@ -227,6 +237,8 @@ class Daemon:
             elif status.record.error:
                 failing.append(f"model {name}: {status.record.error}")
             failing += [f"model {name}: {problem}" for problem in self._pipeline.models[name].problems]
+        problem = self._pipeline.clock_problem
+        failing += [problem] if problem else []
         return not waiting, [*waiting, *failing]
 
     def models(self) -> Sequence[Mapping[str, Any]]:

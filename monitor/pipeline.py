@@ -7,6 +7,7 @@ schedules, HTTP, rendering, decisions.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
+from monitor.clock import BelievedClock, believed_clock
 from monitor.cycle import ModelCycle
 from monitor.errors import OperatorError
 from monitor.fault_points import fault_point
@@ -32,14 +34,15 @@ from monitor.records import FEATURE_PREFIX, Kind, ModelSchema
 from monitor.references import ReferenceStore
 from monitor.settings import ModelSettings, MonitorSettings
 from monitor.state import State, Transaction, open_state
-from monitor.windows import MICROSECONDS, reached_clock
+from monitor.window_codec import iso
+from monitor.windows import MICROSECONDS, format_duration
 
 # Records that name no model we know are counted under this name.
 NO_MODEL = ""
 REJECTED = "rejected"
 REJECTED_BY_SOURCE = "rejected by source"
-# Cursor of what the clock had reached when records were last taken in.
-CLOCK = "clock"
+# Cursors of what the clock was believed to be when records were last taken in.
+_CLOCK = ("clock", "clock ran", "clock set back")
 
 
 class OwnSpool:
@@ -113,9 +116,19 @@ class ModelParts:
 class Pipeline:
     """State, logs and cycles of a configuration, held exclusively until `close`."""
 
-    def __init__(self, settings: MonitorSettings, *, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        settings: MonitorSettings,
+        *,
+        clock: Callable[[], float],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.settings = settings
         self._clock = clock
+        self._monotonic = monotonic
+        self._noted_at: float | None = None
+        # What is wrong with the clock, for people; None where nothing is.
+        self.clock_problem: str | None = None
         self.state: State = open_state(settings.state_url, exclusive=True)
         try:
             self.state.acquire(self.now())
@@ -138,17 +151,17 @@ class Pipeline:
         """
         self.own_spool.seal()
         with self.state.transaction(write=False) as state:
-            reached = reached_clock(state.cursor(NO_MODEL, CLOCK), self.now())
+            believed = self._believe(state)
         progress = ingest(
             self.settings.spools,
             self.settings.log_url,
-            future_limit=lambda model: reached + self._future_guard(model),
+            future_limit=lambda model: believed.reached + self._future_guard(model),
             set_aside=self._set_aside,
         )
         fault_point("ingest.unnoted")
         now = self.now()
         with self.state.transaction() as state:
-            state.set_cursor(NO_MODEL, CLOCK, reached_clock(reached, now))
+            self._note_clock(state, now)
             for (model, source), newest in progress.newest.items():
                 state.note_source(model, source, newest, now)
             for (model, reason), rows in progress.rejected.items():
@@ -171,8 +184,14 @@ class Pipeline:
         self.own_spool.write(batches)
 
     def maintain(self) -> dict[str, Maintenance]:
-        """Merge small files of every log, drop what is over the retention, delete what nobody refers to any more."""
+        """Merge small files of every log, drop what is over the retention, delete what nobody refers to any more.
+
+        A clock that has jumped ahead drops nothing until it has run for a day: what is dropped does not come back.
+        """
         retention = self.settings.retention_seconds
+        with self.state.transaction(write=False) as state:
+            if state.cursor(NO_MODEL, _CLOCK[0]) and not self._believe(state).established:
+                retention = None
         logs = {name: parts.log for name, parts in self.models.items()}
         done = {name: maintain(log, self.now(), retention_seconds=retention) for name, log in logs.items()}
         if retention is not None:
@@ -208,6 +227,26 @@ class Pipeline:
         self.models = parts
         return changed
 
+    def _believe(self, state: Transaction) -> BelievedClock:
+        """What the time is believed to be, of what the state knows and the clock shows."""
+        reached, ran, set_back = (state.cursor(NO_MODEL, name) for name in _CLOCK)
+        known = BelievedClock(reached, ran, set_back or None) if reached else None
+        # How long nobody looked is known within a process only: over a restart nothing is taken to have passed.
+        elapsed = 0.0 if self._noted_at is None else self._monotonic() - self._noted_at
+        return believed_clock(known, self.now(), round(elapsed * MICROSECONDS))
+
+    def _note_clock(self, state: Transaction, now: int) -> None:
+        believed, looked = self._believe(state), self._monotonic()
+        for name, value in zip(_CLOCK, (believed.reached, believed.ran, believed.set_back or 0), strict=True):
+            state.set_cursor(NO_MODEL, name, value)
+        self._noted_at, self.clock_problem = looked, None
+        if believed.set_back is not None:
+            behind = format_duration((believed.reached - now) // MICROSECONDS)
+            self.clock_problem = (
+                f"the clock shows {iso(now)}, {behind} behind what it had reached: "
+                f"event times are held against {iso(believed.reached)}"
+            )
+
     def _future_guard(self, model: str) -> int:
         """How far ahead of the clock (µs) event times of a model may be."""
         guards = [parts.settings.windows.future_guard_seconds for parts in self.models.values()]
@@ -216,7 +255,8 @@ class Pipeline:
         return round(guard * MICROSECONDS)
 
     def _set_aside(self, model: str, kind: Kind, reason: str, rows: pa.Table) -> None:
-        self.dead_letters.add(set_aside_rows(reason, rows), source="spool", model=model, kind=kind, now=self.now())
+        now = self.now()
+        self.dead_letters.add(set_aside_rows(reason, rows, now), source="spool", model=model, kind=kind, now=now)
 
 
 def model_parts(model: ModelSettings, settings: MonitorSettings, state: State) -> ModelParts:
@@ -291,12 +331,20 @@ def count_rejected(state: Transaction, model: str, rejected: Sequence[Rejected])
         state.add(model, REJECTED, reason, count)
 
 
-def set_aside_rows(reason: str, rows: pa.Table) -> list[Rejected]:
-    """Rows of the spool that the log could not take, as rejected records with their values as JSON."""
+def set_aside_rows(reason: str, rows: pa.Table, now: int) -> list[Rejected]:
+    """Rows of the spool that the log could not take at `now` (µs), as rejected records with their values as JSON."""
+    why = RejectReason(reason)
     return [
-        Rejected(RejectReason(reason), reason.replace("_", " "), place, orjson.dumps(_as_sent(row), default=str))
+        Rejected(why, _message(why, row, now), place, orjson.dumps(_as_sent(row), default=str))
         for place, row in enumerate(rows.to_pylist(), 1)
     ]
+
+
+def _message(why: RejectReason, row: dict[str, Any], now: int) -> str:
+    if why is RejectReason.FUTURE_EVENT_TIME:
+        moment = row["event_time"].isoformat().replace("+00:00", "Z")
+        return f"event time {moment} was in the future by the monitor's clock, which showed {iso(now)}"
+    return why.value.replace("_", " ")
 
 
 def _as_sent(row: dict[str, Any]) -> dict[str, Any]:

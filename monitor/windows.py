@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from monitor.errors import OperatorError
 
 MICROSECONDS = 1_000_000
-# How far a clock may be behind what it had reached and that still be believed: a day, and an hour of summer time.
-CLOCK_TRUST_SECONDS = 90_000.0
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([smhdw])")
 
@@ -119,13 +117,3 @@ def watermark(sources: Iterable[SourceProgress], settings: WindowSettings, now: 
     newest = max(source.newest_event_time for source in sources)
     silence = now - max(source.last_seen for source in sources) - idle
     return newest - lateness + silence
-
-
-def reached_clock(highest: int, now: int) -> int:
-    """The latest moment (µs) that the clock is believed to have been at, of `highest` as of before and `now`.
-
-    A clock that is set back by up to CLOCK_TRUST_SECONDS counts as what it had reached, or honest event times would be
-    taken for the future. Beyond, one of the two is far wrong and the clock as it is decides; so one that once jumped
-    ahead, and is right again, is behind what it had reached for that long at most.
-    """
-    return highest if 0 <= highest - now <= round(CLOCK_TRUST_SECONDS * MICROSECONDS) else now

@@ -62,7 +62,7 @@ def test_rows_that_the_log_refused_come_back_with_their_embedding() -> None:
     field = pa.field("embedding", pa.binary(), metadata={EMBEDDING_DIMENSION_KEY: b"2"})
     vector = pa.array([bytes.fromhex("003c0040")])
     table = pa.Table.from_batches([batch]).append_column(field, vector)
-    [row] = set_aside_rows("future_event_time", table)
+    [row] = set_aside_rows("future_event_time", table, NOW)
     fed = take_again([letter(row.original, kind="prediction", source="spool")], RULES, now=NOW)
     assert fed.kept == []
     again = fed.batches[0]
