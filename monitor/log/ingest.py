@@ -63,6 +63,8 @@ class _Segment:
     frames: dict[tuple[str, TableName], list[pa.RecordBatch]]
     damaged_bytes: int
     refused: list[_Refused]
+    # When it was last written to (µs), by the clock of who captured it.
+    written: int
 
 
 def ingest(roots: Iterable[Path], log_url: str, *, future_limit: FutureLimit, set_aside: SetAside) -> Progress:
@@ -122,7 +124,7 @@ def _ingest_chunk(
 
 def _read(writer: str, number: int, path: Path, progress: Progress, stuck: set[str]) -> Iterator[_Segment]:
     try:
-        read = spool.read_segment(path)
+        read, written = spool.read_segment(path), path.stat().st_mtime_ns // 1_000
     except OSError as error:
         progress.errors.append(f"segment {path.name} of {writer} cannot be read: {error}")
         stuck.add(writer)
@@ -140,7 +142,7 @@ def _read(writer: str, number: int, path: Path, progress: Progress, stuck: set[s
         frames.setdefault((model, _TABLE[kind]), []).append(batch)
     if read.damage:
         progress.errors.append(f"segment {path.name} of {writer}: {read.damage}, {read.damaged_bytes} bytes lost")
-    yield _Segment(writer, number, path, frames, read.damaged_bytes, refused)
+    yield _Segment(writer, number, path, frames, read.damaged_bytes, refused, written)
 
 
 def _finish(segment: _Segment, set_aside: SetAside, progress: Progress, stuck: set[str]) -> None:
@@ -174,9 +176,12 @@ def _commit(
     repeated = False
     for segment in segments:
         # What is refused is told from what is kept in the same way when a segment is met a second time, so that a kill
-        # between the commit and the dead letters loses neither.
-        rows, known = _sifted(model, table, segment, known, future_limit)
-        if segment.number <= log.committed(table, segment.writer):
+        # between the commit and the dead letters loses neither. What was in the future then may no longer be: whatever
+        # is later than its capture is put among the dead letters, of which none is too many.
+        again = segment.number <= log.committed(table, segment.writer)
+        limit = min(future_limit, segment.written) if again else future_limit
+        rows, known = _sifted(model, table, segment, known, limit)
+        if again:
             repeated = True
             continue
         parts += rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from monitor.log.ingest import Progress, ingest
 from monitor.log.spool import SpoolWriter
 from monitor.log.tables import ModelLog
 from tests.log.test_ingest import FAR, SetAside, spooled
-from tests.records_samples import predictions
+from tests.records_samples import EPOCH, predictions
 from tests.serving.disks import SmallDisk, small_disk
 
 
@@ -25,6 +26,12 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
 
 def run(spool: Path, log: Path, aside: SetAside) -> Progress:
     return ingest([spool], str(log), future_limit=lambda _: FAR, set_aside=aside)
+
+
+def captured(spool: Path, moment: int) -> None:
+    """Say that the segments were written at this moment (µs)."""
+    for path in spool.glob("*/*.segment"):
+        os.utime(path, ns=(moment * 1_000, moment * 1_000))
 
 
 def test_a_full_disk_is_reported_and_everything_arrives_once_there_is_room(tmp_path: Path, disk: SmallDisk) -> None:
@@ -78,6 +85,7 @@ def test_a_disk_that_fails_after_the_commit_is_synced_before_the_spool_lets_go(
 def test_dead_letters_that_cannot_be_written_keep_their_segment(tmp_path: Path) -> None:
     spool, log = tmp_path / "spool", tmp_path / "log"
     spooled(spool, predictions(["a", "2099"], events=[FAR, FAR + 1]))
+    captured(spool, FAR)
 
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -91,6 +99,28 @@ def test_dead_letters_that_cannot_be_written_keep_their_segment(tmp_path: Path) 
     rows = ModelLog(str(log), "pets").read("predictions", ["prediction_id"])
     assert rows is not None
     assert rows.num_rows == 1
+
+
+def test_what_was_in_the_future_when_its_segment_was_committed_is_kept_aside_however_late_that_succeeds(
+    tmp_path: Path,
+) -> None:
+    spool, log = tmp_path / "spool", tmp_path / "log"
+    spooled(spool, predictions(["a", "early"], events=[EPOCH, EPOCH + 400_000_000]))
+    captured(spool, EPOCH)
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    progress = ingest([spool], str(log), future_limit=lambda _: EPOCH + 300_000_000, set_aside=full)
+    assert "cannot be finished" in progress.errors[0]
+    aside = SetAside()
+    assert run(spool, log, aside).errors == []
+    rows = ModelLog(str(log), "pets").read("predictions", ["prediction_id"])
+    assert rows is not None
+    assert rows.column("prediction_id").to_pylist() == ["a"]
+    assert [(kept[2], kept[3].column("prediction_id").to_pylist()) for kept in aside.kept] == [
+        ("future_event_time", ["early"])
+    ]
 
 
 def test_a_writer_goes_on_with_later_segments_only_after_the_one_that_failed(tmp_path: Path, disk: SmallDisk) -> None:
