@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -100,8 +101,13 @@ class Traffic:
             self.labels_acknowledged |= set(names)
 
 
-def kill_daemons(folder: Path, kills: int, seed: int = 0) -> Counter[str]:
-    """Kill that many daemons, at fault points in turn or by chance; how many died where. Asserts what must hold."""
+def kill_daemons(
+    folder: Path, kills: int, seed: int = 0, go_on: Callable[[int], bool] = lambda _: True
+) -> Counter[str]:
+    """Kill that many daemons, at fault points in turn or by chance; how many died where. Asserts what must hold.
+
+    `go_on` is asked after each, and told how many are dead; what must hold is asserted of fewer, too.
+    """
     chance = random.Random(seed)
     port = free_port()
     config = write_config(folder, port, windows=["1m", "5m"], labels={"minimum": 5, "horizon": "365d"})
@@ -113,6 +119,8 @@ def kill_daemons(folder: Path, kills: int, seed: int = 0) -> Counter[str]:
         traffic.capture(settings.spools[0])
         _run_until_killed(config, port, traffic, point, chance)
         died[point or "random"] += 1
+        if not go_on(number + 1):
+            break
     with running_daemon(config, port) as daemon:
         in_log = len(_rows(settings.log_url, "predictions"))
         wait_until(
