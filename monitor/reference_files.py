@@ -6,7 +6,7 @@ reference is built or encoded, how files are opened.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,19 +26,35 @@ from monitor.records import PROBABILITY_PREFIX, ModelSchema
 _RECORDS = frozenset({".csv", ".ndjson", ".jsonl", ".json", ".parquet", ".pq", ".arrow", ".feather", ".ipc"})
 # Columns of predictions that are no features, wherever they stand.
 NO_FEATURES = frozenset({"label", "label_time"})
+Tick = Callable[[int], None]
 _START = pa.scalar(0, pa.int64()).cast(pa.timestamp("us", tz="UTC"))
 
 
-def read_reference(path: Path, model: str, column_map: Mapping[str, str], segments: tuple[str, ...] = ()) -> Reference:
+def _quiet(rows: int) -> None:
+    """Tell nobody."""
+
+
+def read_reference(
+    path: Path,
+    model: str,
+    column_map: Mapping[str, str],
+    segments: tuple[str, ...] = (),
+    *,
+    tick: Tick = _quiet,
+) -> Reference:
     """The reference that a file holds, or one built from a file of labelled predictions.
 
     `segments`: columns that tell rows apart, where the file has them. Such a file needs `label` and `prediction` or
-    `p_<class>`; it may lack ids and times. Raises RecordError where it cannot be one.
+    `p_<class>`; it may lack ids and times. Raises RecordError where it cannot be one. `tick` is told the rows of every
+    part that was read.
     """
     if not _holds_records(path):
         return load_reference(path)
-    schema = infer_schema(path, model, column_map)
-    tables = [_labelled(chunk, schema, column_map, segments, path) for chunk in _chunks(path, schema)]
+    schema = infer_schema(path, model, column_map, tick=tick)
+    tables: list[pa.Table] = []
+    for chunk in _chunks(path, schema):
+        tables.append(_labelled(chunk, schema, column_map, segments, path))
+        tick(chunk.rows)
     rows = (
         pa.concat_tables([table for table in tables if table.num_rows], promote_options="default") if tables else None
     )
@@ -47,7 +63,7 @@ def read_reference(path: Path, model: str, column_map: Mapping[str, str], segmen
     return build_reference(schema, rows)
 
 
-def infer_schema(path: Path, model: str, column_map: Mapping[str, str]) -> ModelSchema:
+def infer_schema(path: Path, model: str, column_map: Mapping[str, str], *, tick: Tick = _quiet) -> ModelSchema:
     """Task and classes: `p_<class>` columns name them in order; else numbers mean regression, words classes."""
     rules = SourceRules(ModelSchema(model, "classification", ("0", "1")), column_map=column_map)
     found: set[str] = set()
@@ -57,6 +73,7 @@ def infer_schema(path: Path, model: str, column_map: Mapping[str, str]) -> Model
         classes = tuple(name.removeprefix(PROBABILITY_PREFIX) for name in names if name.startswith(PROBABILITY_PREFIX))
         if classes:
             return ModelSchema(model, "classification", classes)
+        tick(chunk.rows)
         for role in ("prediction", "label"):
             if role not in names:
                 raise RecordError(

@@ -20,6 +20,7 @@ import typer
 from monitor.commands import score as scoring
 from monitor.commands.adding import Map, pair
 from monitor.commands.common import DEFAULT_CONFIG, AsJson, Model, console, load, print_json, print_table
+from monitor.commands.progress import rows_read
 from monitor.commands.windows_table import print_windows
 from monitor.errors import OperatorError, RecordError
 from monitor.records import Kind
@@ -90,13 +91,15 @@ def replay(
         _moment(start, "--from"), _moment(end, "--to"), step_seconds=parse_duration(every) if every else None
     )
     with tempfile.TemporaryDirectory(prefix="trueup-replay-") as name:
-        files = None if predictions is None else _Files(predictions, labels, reference, Path(name))
-        if files is None:
-            settings, log = _from_log(config or DEFAULT_CONFIG, model, reference, Path(name), mapping)
-            # The truth of the newest windows may still come: they are as mature as they are today.
-            chosen = replace(chosen, until=round(time.time() * 1e6))
-        else:
-            settings, log = _from_files(files, config, model, mapping)
+        with rows_read(shown=not as_json) as tick:
+            if predictions is None:
+                files = None
+                settings, log = _from_log(config or DEFAULT_CONFIG, model, reference, Path(name), mapping, tick)
+                # The truth of the newest windows may still come: they are as mature as they are today.
+                chosen = replace(chosen, until=round(time.time() * 1e6))
+            else:
+                files = _Files(predictions, labels, reference, Path(name), tick)
+                settings, log = _from_files(files, config, model, mapping)
         if score or suggest:
             if files is not None:
                 match_labels(
@@ -133,10 +136,16 @@ class _Files:
     labels: Path | None
     reference: Path | None
     folder: Path
+    tick: Callable[[int], None]
 
 
 def _from_log(
-    config: Path, model: str | None, reference: Path | None, folder: Path, mapping: list[str] | None
+    config: Path,
+    model: str | None,
+    reference: Path | None,
+    folder: Path,
+    mapping: list[str] | None,
+    tick: Callable[[int], None],
 ) -> tuple[ModelSettings, ModelLog]:
     from monitor.log.tables import ModelLog
     from monitor.pipeline import find_model
@@ -144,7 +153,8 @@ def _from_log(
     settings = load(config)
     chosen = _with_learnt_values(find_model(settings, model), settings.state_url)
     if reference is not None:
-        chosen = _with_reference(chosen, reference, folder, dict(pair(text)[::-1] for text in mapping or []))
+        columns = dict(pair(text)[::-1] for text in mapping or [])
+        chosen = _with_reference(chosen, reference, folder, columns, tick)
     return chosen, ModelLog(settings.log_url, chosen.name)
 
 
@@ -176,7 +186,7 @@ def _from_files(
         chosen = find_model(load(config), model)
         chosen = replace(chosen, column_map={**chosen.column_map, **column_map})
         if files.reference is not None:
-            chosen = _with_reference(chosen, files.reference, files.folder, chosen.column_map)
+            chosen = _with_reference(chosen, files.reference, files.folder, chosen.column_map, files.tick)
     else:
         chosen = replace(_unconfigured(files, model, column_map), column_map=column_map)
     references = ReferenceStore(chosen)
@@ -193,9 +203,9 @@ def _from_files(
     rules = SourceRules.of(schema, chosen, version="1", source="replay")
     rules = replace(rules, excluded=rules.excluded | NO_FEATURES, epoch_unit=rules.epoch_unit)
     log = ModelLog(str(files.folder / "log"), chosen.name)
-    _ingest(log, files.predictions, "prediction", rules)
+    _ingest(log, files.predictions, "prediction", rules, files.tick)
     if files.labels is not None:
-        _ingest(log, files.labels, "label", replace(rules, excluded=frozenset(chosen.excluded_columns)))
+        _ingest(log, files.labels, "label", replace(rules, excluded=frozenset(chosen.excluded_columns)), files.tick)
     return chosen, log
 
 
@@ -208,7 +218,7 @@ def _unconfigured(files: _Files, model: str | None, column_map: Mapping[str, str
     if files.reference is None:
         raise OperatorError("a replay of files needs a reference", expected="--reference with a file, or --config")
     name = model or "model"
-    built = read_reference(files.reference, name, column_map)
+    built = read_reference(files.reference, name, column_map, tick=files.tick)
     path = _saved(built, files.folder)
     content = {"models": {model or built.schema.model: {"reference": path.name}}}
     config = files.folder / "trueup.yaml"
@@ -217,11 +227,15 @@ def _unconfigured(files: _Files, model: str | None, column_map: Mapping[str, str
 
 
 def _with_reference(
-    settings: ModelSettings, reference: Path, folder: Path, column_map: Mapping[str, str]
+    settings: ModelSettings,
+    reference: Path,
+    folder: Path,
+    column_map: Mapping[str, str],
+    tick: Callable[[int], None],
 ) -> ModelSettings:
     from monitor.reference_files import read_reference
 
-    built = read_reference(reference, settings.name, column_map, settings.segments)
+    built = read_reference(reference, settings.name, column_map, settings.segments, tick=tick)
     return replace(settings, bundle=None, reference=_saved(built, folder))
 
 
@@ -233,7 +247,7 @@ def _saved(reference: Any, folder: Path) -> Path:
     return path
 
 
-def _ingest(log: ModelLog, path: Path, kind: Kind, rules: SourceRules) -> None:
+def _ingest(log: ModelLog, path: Path, kind: Kind, rules: SourceRules, tick: Callable[[int], None]) -> None:
     """Put the records of a file into a log; what is rejected is told, and a file without a good record refused."""
     import pyarrow as pa
 
@@ -243,6 +257,7 @@ def _ingest(log: ModelLog, path: Path, kind: Kind, rules: SourceRules) -> None:
     faults: list[str] = []
     taken = rejected = 0
     for parsed in read_file(path, kind, rules, now=round(time.time() * 1e6)):
+        tick(parsed.accepted + len(parsed.rejected))
         rejected += len(parsed.rejected)
         faults += [row.message for row in parsed.rejected[: max(_SHOWN_FAULTS - len(faults), 0)]]
         if parsed.batch is None:

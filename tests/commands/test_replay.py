@@ -13,6 +13,7 @@ import pytest
 from sklearn.metrics import accuracy_score, log_loss
 
 from monitor.cli import REFUSED
+from monitor.commands.replay import replay
 from tests.daemon_process import free_port, run_command, write_config
 from tests.records_samples import CLASSES, labels, predictions
 
@@ -68,6 +69,17 @@ def test_files_are_replayed_as_if_in_time_and_end_in_the_numbers_of_scikit_learn
     assert values["cross_entropy"]["value"] == pytest.approx(log_loss(truth, p, labels=list(CLASSES)), abs=1e-9)
     assert values["accuracy"]["n"] == ROWS
     assert values["accuracy"]["lower"] < values["accuracy"]["value"] < values["accuracy"]["upper"]
+
+
+def test_the_rows_read_so_far_are_told_while_files_are_read_and_not_to_machines(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("monitor.commands.progress._SECONDS", 0.0)
+    files = {name: folder / f"{name}.parquet" for name in ("predictions", "reference")}
+    for machines in (False, True):
+        replay(**files, labels=folder / "labels.csv", mapping=["prediction_id=request"], as_json=machines)
+        told = [line for line in capsys.readouterr().err.splitlines() if "rows read" in line]
+        assert told == ([] if machines else [f"{rows:,} rows read" for rows in (ROWS, 2 * ROWS, 3 * ROWS)])
 
 
 def test_an_absent_value_carries_its_reason_and_no_value(folder: Path) -> None:
