@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 import threading
 import time
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -249,6 +251,23 @@ def test_windows_are_unfinished_until_they_have_a_final_revision(state: State) -
         assert [item.start for item in transaction.unfinished_windows("m")] == [EPOCH + HOUR]
         assert [item.revision for item in transaction.windows("m", start=EPOCH, end=EPOCH + 1)] == [0, 1]
         assert [item.start for item in transaction.windows("m", newest=1)] == [EPOCH + HOUR]
+    state.close()
+
+
+def test_windows_are_kept_compressed_and_those_of_older_versions_stay_readable(tmp_path: Path, state: State) -> None:
+    text = json.dumps({"values": {f"métrique {number}": number / 7 for number in range(1_000)}}, ensure_ascii=False)
+    with state.transaction() as transaction:
+        transaction.put_window("m", replace(window(0), result=text))
+        transaction.put_window("m", window(1))
+    with closing(sqlite3.connect(tmp_path / "state.db", isolation_level=None)) as older:
+        older.execute("UPDATE windows SET result = ? WHERE revision = 1", (text,))
+        kinds = older.execute("SELECT typeof(result), length(result) FROM windows ORDER BY revision").fetchall()
+    assert [kind for kind, _ in kinds] == ["blob", "text"]
+    assert kinds[0][1] < len(text.encode()) / 2
+    with state.transaction() as transaction:
+        assert [item.result for item in transaction.windows("m")] == [text, text]
+        transaction.put_window("m", replace(window(1), result=text))
+        assert [item.result for item in transaction.windows("m")] == [text, text]
     state.close()
 
 

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 import sqlalchemy as sa
 
 PaneKind = Literal["inputs", "outcomes"]
-HEAD = "0006"
+HEAD = "0007"
 
 
 def _table(name: str, *columns: str) -> sa.TableClause:

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from monitor.state import statements
+from monitor.state.packing import packed, unpacked
 from monitor.state.schema import (
     COUNTERS,
     CURSORS,
@@ -181,7 +182,7 @@ class Transaction:
             "maturity": window.maturity,
             "evaluated_at": window.evaluated_at,
             "fingerprint": window.fingerprint,
-            "result": window.result,
+            "result": packed(window.result) if self._connection.dialect.name == "sqlite" else window.result,
         }
         self.upsert(WINDOWS, key, values)
 
@@ -353,4 +354,5 @@ def _parts(identifiers: Iterable[str], size: int = 500) -> Iterator[list[str]]:
 
 
 def _window(row: Any) -> StoredWindow:
-    return StoredWindow(**{name: row[name] for name in StoredWindow.__dataclass_fields__})
+    values = {name: row[name] for name in StoredWindow.__dataclass_fields__}
+    return StoredWindow(**values | {"result": unpacked(values["result"])})

@@ -29,10 +29,13 @@ def test_a_postgresql_keeps_alarms_and_evidence_as_sqlite_does(tmp_path: Path) -
                 bench.restart()
             with bench.state.transaction(write=False) as state:
                 evidence = [read_evidence(state, "pets", "1", check.metric) for check in (PSI, ACCURACY)]
+                windows = state.windows("pets")
             bench.state.close()
-            kept.append((reports, evidence))
-    (ours, our_evidence), (theirs, their_evidence) = kept
+            kept.append((reports, evidence, windows))
+    (ours, our_evidence, our_windows), (theirs, their_evidence, their_windows) = kept
     assert our_evidence == their_evidence
+    assert our_windows
+    assert our_windows == their_windows
     assert [report.alarm.state for report in theirs] == [State.FIRING, State.INACTIVE]
     for one, other in zip(ours, theirs, strict=True):
         assert one.alarm == other.alarm
