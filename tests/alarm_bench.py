@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -144,3 +145,7 @@ class AlarmBench:
                 table: sorted(connection.execute(f"SELECT * FROM {table}").fetchall())
                 for table in ("evidence", "alarms")
             }
+
+
+# A bench with these checks, and settings that differ from `settings`.
+Make = Callable[..., AlarmBench]
