@@ -198,9 +198,9 @@ def _judge_windows(check: _Check, windows: Sequence[WindowResult]) -> None:
             numbers = {number.metric: [number.reference, number.current, number.worse] for number in measured}
             check.report = replace(check.report, measured={"window_end": result.window.end, "numbers": numbers})
         effect = window_effect(check.watch, result)
-        if condition(effect, _weight(check), check.watch.settings) is not Condition.UNKNOWN:
-            if not _is_older(result, check.alarm):
-                check.located = result
+        says = condition(effect, _weight(check), check.watch.settings)
+        if says is not Condition.UNKNOWN and not _is_older(result, check.alarm):
+            check.located = result
             _step(check, effect)
         elif check.alarm.window_end is None:
             # A later window without labels must not keep an earlier one, whose labels come, from being judged.
@@ -209,7 +209,10 @@ def _judge_windows(check: _Check, windows: Sequence[WindowResult]) -> None:
 
 
 def _is_older(result: WindowResult, alarm: Alarm) -> bool:
-    """Whether the alarm rests on a later window or revision, so that this one neither moves nor explains it."""
+    """Whether the alarm rests on a later window or revision, so that this one neither moves nor explains it.
+
+    Labels of older windows come in nearly every cycle: they must not keep the alarm from being judged on its own.
+    """
     return alarm.window_end is not None and (result.window.end, result.revision) < (alarm.window_end, alarm.revision)
 
 
