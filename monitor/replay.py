@@ -23,7 +23,7 @@ from monitor.errors import OperatorError
 from monitor.log.tables import ModelLog
 from monitor.references import ReferenceStore
 from monitor.replay_log import PastJoin, ReplayLog, Steps, extent, lay_out
-from monitor.segment_values import whole_log_values
+from monitor.segment_values import first_values
 from monitor.settings import ModelSettings
 from monitor.state import open_state
 from monitor.verdict import WindowResult
@@ -67,14 +67,14 @@ class Replay:
 def replay(settings: ModelSettings, source: ModelLog, chosen: ReplayRange, progress: Progress | None = None) -> Replay:
     """Evaluate the past of one model. Raises OperatorError where there is none, or no reference to hold it against.
 
-    Values of a segment that the settings (with what a daemon has learnt) do not fix are those of the whole log.
+    Values of a segment that the settings, and a daemon, have not fixed are those that a daemon would learn.
     """
     references = ReferenceStore(settings)
     references.refresh()
     if references.any() is None:
         problems = "; ".join(references.problems.values()) or "none"
         raise OperatorError("a replay needs a reference", where=f"model {settings.name}", got=problems)
-    references.learnt = whole_log_values(source, references.lacking())
+    references.learnt = first_values(source, references.lacking())
     found = extent(source, "predictions", "event_time")
     settings = replace(settings, windows=_panes(settings))
     first, last = _range(found, chosen, settings)

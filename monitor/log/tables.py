@@ -184,6 +184,8 @@ class ModelLog:
         if handle_schema is None:
             return
         files = self.files(table, after=after, start=start, end=end)
+        if until is not None:
+            files = [file for file in files if file.sequence is None or file.sequence[0] <= until]
         if not files:
             return
         fields = {field.name: field for field in handle_schema}
