@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from monitor.diagnosis import segment_findings
 from monitor.log.tables import ModelLog
 from monitor.profiles.codec import load_reference, save_reference
 from monitor.profiles.model_profile import (
+    build_reference,
+    complete_reference,
+    draft_reference,
+    profile_inputs,
+    profile_outcomes,
     with_segments,
 )
 from monitor.profiles.segments import OTHER, SegmentSpec
@@ -18,7 +26,7 @@ from monitor.replay import ReplayRange, replay
 from monitor.segment_values import LEARN_ROWS, learnt_values, with_learnt_values
 from monitor.statistics.result import Absent, Reason
 from monitor.statistics.segments import DRIFT
-from tests.records_samples import labels, predictions
+from tests.records_samples import CLASSES, MODEL, labels, predictions
 from tests.test_cycle import HOUR, START, truth_for
 from tests.test_segment_windows import assert_equal_segments, found, in_regions, latest, opened
 
@@ -29,11 +37,32 @@ def without_regions(root: Path) -> None:
     save_reference(with_segments(load_reference(path), ()), path)
 
 
+def null_regions(root: Path) -> None:
+    """A reference of rows that have the column, and no value in it."""
+    save_reference(build_reference(MODEL, regionless()), root / "reference.trueup")
+
+
+def kept_null_regions(root: Path) -> None:
+    """The same as it was built when a segment without values was kept."""
+    rows = regionless()
+    draft = replace(draft_reference(MODEL, rows), segments=(SegmentSpec("region", ()),))
+    kept = complete_reference(draft, profile_inputs(draft, rows), profile_outcomes(draft, rows))
+    assert "region" in kept.profile.segments
+    save_reference(kept, root / "reference.trueup")
+
+
+def regionless() -> pa.Table:
+    ids = [f"r{place}" for place in range(500)]
+    rows = pa.Table.from_batches([in_regions(predictions(ids, seed=99), [None] * 500)])
+    return rows.append_column("label", pa.array([CLASSES[place % 3] for place in range(500)]))
+
+
+@pytest.mark.parametrize("reference", [without_regions, null_regions, kept_null_regions])
 def test_configured_values_are_told_apart_where_the_reference_has_none_and_drift_says_why_it_is_absent(
-    tmp_path: Path,
+    tmp_path: Path, reference: Callable[[Path], None]
 ) -> None:
     bench = opened(tmp_path, segment_values={"region": ("south", "west")})
-    without_regions(tmp_path)
+    reference(tmp_path)
     ids = [f"id-{place:03d}" for place in range(200)]
     batch, truth = predictions(ids, start=START, step=1_000_000), truth_for(ids)
     bench.send(batch, labels(ids, list(truth.values())))

@@ -72,7 +72,7 @@ def reference_of_file(
     """The reference of a file's rows, with labels from its column `label` or another file, by `prediction_id`.
 
     `segments`: columns by which its rows are told apart. `unread` is told of rows that cannot be read. Raises
-    RecordError for a file without rows or that cannot be read.
+    RecordError for a file without rows or that cannot be read, or where such a column has no value.
     """
     file = open_plain(path, task=task, unread=unread, segments=segments)
     truth = None if labels is None else read_labels(labels)
@@ -82,13 +82,23 @@ def reference_of_file(
     if rows <= sample_rows:
         table = _joined(sample, truth, file.schema) if truth is not None else sample
         draft = draft_reference(file.schema, table)
+        _check_segments(draft, segments, path)
         return complete_reference(draft, profile_inputs(draft, sample), _outcome(draft, table))
     table = _joined(sample, truth, file.schema) if truth is not None else sample
     draft = draft_reference(file.schema, table, sampled=True, ends=ends)
+    _check_segments(draft, segments, path)
     # The second pass needs room of its own.
     del sample, table
     profile, outcome = profile_of_file(file, draft, truth=truth, tick=tick)
     return complete_reference(draft, profile, outcome)
+
+
+def _check_segments(draft: Reference, wanted: Sequence[str], path: Path) -> None:
+    told = {spec.name for spec in draft.segments}
+    for name in wanted:
+        if name not in told:
+            got = "none" if draft.sampled_rows is None else f"none in a sample of {draft.sampled_rows:,} rows"
+            raise RecordError("no value to tell rows apart by", where=str(path), expected=f"values of {name}", got=got)
 
 
 def profile_of_file(

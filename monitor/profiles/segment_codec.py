@@ -28,8 +28,10 @@ def specs_content(specs: Specs) -> Content:
 
 
 def specs(content: Content) -> Specs:
-    """The segments of a reference."""
-    return tuple(SegmentSpec(item["name"], tuple(item["values"])) for item in content.get("segments", ()))
+    """The segments of a reference; without those that keep no value, which references once had and mean nothing."""
+    return tuple(
+        SegmentSpec(item["name"], tuple(item["values"])) for item in content.get("segments", ()) if item["values"]
+    )
 
 
 def inputs_content(segments: Mapping[str, SegmentInputs]) -> Content:

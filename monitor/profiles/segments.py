@@ -62,12 +62,13 @@ def kept_values(counts: Mapping[str, int], most: int = MAXIMUM_VALUES) -> tuple[
 
 
 def specify_segments(table: pa.Table) -> tuple[SegmentSpec, ...]:
-    """The segments of reference rows, by the name of the segment; each keeps its most frequent values."""
+    """The segments of reference rows, by the name of the segment; each keeps its most frequent values.
+
+    A segment that no row has a value of is left out: who has none must not hide those that others know.
+    """
     names = sorted(name for name in table.column_names if name.startswith(SEGMENT_PREFIX))
-    return tuple(
-        SegmentSpec(name.removeprefix(SEGMENT_PREFIX), kept_values(category_counts(table.column(name))))
-        for name in names
-    )
+    values = {name: kept_values(category_counts(table.column(name))) for name in names}
+    return tuple(SegmentSpec(name.removeprefix(SEGMENT_PREFIX), own) for name, own in values.items() if own)
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,6 +13,7 @@ from sklearn.metrics import accuracy_score, f1_score
 from monitor.comparison import compare, record
 from monitor.engines.file_profiles import profile_of_file, read_labels, reference_of_file
 from monitor.engines.plain_files import open_plain
+from monitor.errors import RecordError
 from monitor.profiles.codec import load_reference
 from tests.daemon_process import run_command
 from tests.engines.plain_samples import FORMATS, plain_table, save
@@ -91,6 +92,20 @@ def test_a_column_that_is_not_there_is_refused(folder: Path) -> None:
     done = run_command("compare", folder / "reference.parquet", folder / "current.csv", "--segment", "country")
     assert done.returncode == 2
     assert "no such column to tell rows apart by" in done.stderr.replace("\n", " ")
+
+
+def test_a_column_without_a_value_is_refused_and_the_reference_says_how_many_rows_were_asked(
+    folder: Path, tmp_path: Path
+) -> None:
+    table = damaged(600, 0, "nowhere").append_column("country", pa.nulls(600, pa.string()))
+    path = save(table, tmp_path / "reference.parquet")
+    done = run_command("compare", path, folder / "current.csv", "--segment", "city", "--segment", "country")
+    assert done.returncode == 2
+    told = " ".join(done.stderr.split())
+    assert "no value to tell rows apart by" in told
+    assert "(expected values of country, got none)" in told
+    with pytest.raises(RecordError, match="got none in a sample of 500 rows"):
+        reference_of_file(path, segments=["country"], sample_rows=500)
 
 
 @pytest.mark.parametrize("ending", FORMATS)

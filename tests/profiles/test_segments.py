@@ -79,6 +79,16 @@ def test_rows_of_before_there_was_the_column_are_missing_and_whole_numbers_are_t
 
 
 @each_task
+def test_a_segment_that_no_row_has_a_value_of_is_none_of_the_reference(task: str) -> None:
+    schema, table = CASES[task]
+    place = table.column_names.index("s_region")
+    for nulls in (pa.nulls(ROWS, pa.string()), pa.nulls(ROWS)):
+        reference = build_reference(schema, table.set_column(place, "s_region", nulls))
+        assert [spec.name for spec in reference.segments] == ["device"]
+        assert reference.identity == build_reference(schema, table.drop_columns(["s_region"])).identity
+
+
+@each_task
 def test_the_reference_keeps_twenty_values_and_counts_its_own_rows_by_them(task: str) -> None:
     reference = REFERENCES[task]
     device, region = reference.segments
