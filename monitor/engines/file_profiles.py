@@ -80,11 +80,11 @@ def reference_of_file(
     file = with_schema(file, replace(schema, model=name or schema.model))
     sample, ends, rows = _sample(file, sample_rows, tick)
     if rows <= sample_rows:
-        table = _joined(sample, truth, file.schema) if truth is not None else sample
+        table = _joined(sample, truth, file) if truth is not None else sample
         draft = draft_reference(file.schema, table)
         _check_segments(draft, segments, path)
         return complete_reference(draft, profile_inputs(draft, sample), _outcome(draft, table))
-    table = _joined(sample, truth, file.schema) if truth is not None else sample
+    table = _joined(sample, truth, file) if truth is not None else sample
     draft = draft_reference(file.schema, table, sampled=True, ends=ends)
     _check_segments(draft, segments, path)
     # The second pass needs room of its own.
@@ -185,7 +185,7 @@ def read_labels(path: Path) -> pa.Table:
     names = [name for name in ("prediction_id", "label", "label_time") if name in known]
     parts = [pa.Table.from_batches([batch]).select(names) for batch in file.batches()]
     table = pa.concat_tables(parts, promote_options="permissive") if parts else pa.table({name: [] for name in names})
-    ids = _ids(table.column("prediction_id"))
+    ids = _ids(table.column("prediction_id"), path)
     table = table.set_column(0, "prediction_id", ids).filter(pc.is_valid(ids))
     return _latest(table)
 
@@ -194,14 +194,19 @@ def _latest(table: pa.Table) -> pa.Table:
     rows = pa.table({"row": np.arange(table.num_rows)})
     keyed = table.append_column("row", rows.column("row"))
     if "label_time" in table.column_names:
-        keyed = keyed.sort_by([("label_time", "ascending"), ("row", "ascending")])
+        # A label that does not say when it came is older than those that do.
+        order = [("label_time", "ascending", "at_start"), ("row", "ascending", "at_start")]
+        keyed = keyed.take(pc.sort_indices(keyed, sort_keys=order))
         keyed = keyed.set_column(keyed.column_names.index("row"), "row", rows.column("row"))
     last = keyed.group_by("prediction_id", use_threads=False).aggregate([("row", "max")]).column("row_max")
     return keyed.take(last).drop_columns(["row"])
 
 
-def _ids(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    return column if pa.types.is_string(column.type) else column.cast(pa.string())
+def _ids(column: pa.ChunkedArray, path: Path) -> pa.ChunkedArray:
+    if not (pa.types.is_string(column.type) or pa.types.is_null(column.type)):
+        got = f"a column of {column.type}"
+        raise RecordError("not prediction ids", where=str(path), expected="text or whole numbers", got=got)
+    return column.cast(pa.string())
 
 
 def _with_labels(file: PlainFile, truth: pa.Table) -> ModelSchema:
@@ -217,16 +222,17 @@ def _one_array(column: pa.ChunkedArray) -> pa.Array:
     return pa.concat_arrays(column.chunks) if column.num_chunks else pa.nulls(0, column.type)
 
 
-def _joined(rows: pa.Table, truth: pa.Table, schema: ModelSchema) -> pa.Table:
-    """Rows with the column `label` of the truth; null where it has none."""
+def _joined(rows: pa.Table, truth: pa.Table, file: PlainFile) -> pa.Table:
+    """Rows of a file with the column `label` of the truth; null where it has none."""
     if "prediction_id" not in rows.column_names:
         expected = "a column prediction_id, by which labels are found"
-        raise RecordError("rows without ids cannot be labelled", where=f"model {schema.model!r}", expected=expected)
+        raise RecordError("rows without ids cannot be labelled", where=str(file.path), expected=expected)
     plain = rows.drop_columns([name for name in ("label", "label_time") if name in rows.column_names])
-    place = pc.index_in(_one_array(_ids(plain.column("prediction_id"))), _one_array(truth.column("prediction_id")))
+    ids = _ids(plain.column("prediction_id"), file.path)
+    place = pc.index_in(_one_array(ids), _one_array(truth.column("prediction_id")))
     for name in truth.column_names[1:]:
         column = _one_array(truth.column(name))
-        column = (output_values(column, schema) if name == "label" else column).take(place)
+        column = (output_values(column, file.schema) if name == "label" else column).take(place)
         plain = plain.append_column(name, column)
     return plain
 
@@ -235,7 +241,7 @@ def _labelled_later(file: PlainFile, reference: Reference, truth: pa.Table) -> O
     """Outcome of predictions that meet their labels by id, a million at a time."""
     outcome: OutcomeProfile | None = None
     for rows in _blocks(_outputs_only(file, reference)):
-        outcome = _merged(outcome, _outcome(reference, _joined(rows, truth, reference.schema)))
+        outcome = _merged(outcome, _outcome(reference, _joined(rows, truth, file)))
     return outcome
 
 

@@ -22,13 +22,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from monitor.engines.output_values import class_names, output_values
+from monitor.engines.plain_values import identifiers, moments, of_text, steady, text_kind
 from monitor.errors import RecordError
 from monitor.log.conversion import Chunk, Wanted
 from monitor.log.files import read_parts
 from monitor.log.json_rows import Row, chunk_of
 from monitor.log.rejection import Rejected
 from monitor.log.roles import check_names
-from monitor.log.values import booleans, parsed_numbers
 from monitor.profiles.arrow_values import ColumnKind, column_kind
 from monitor.profiles.columns import as_floats
 from monitor.profiles.model_profile import Reference
@@ -42,12 +42,10 @@ MAXIMUM_CLASSES = 1_000
 ASIDE = frozenset({"prediction_id", "version", "event_time", "label_time", "latency_seconds", "request_id", EMBEDDING})
 _NOWHERE = frozenset({"model", "source"})
 _OUTPUTS = ("prediction", "label")
+_MOMENTS = ("event_time", "label_time")
 _SUM_TOLERANCE = 1e-3
 _FLAGS = ("0", "1")
 _WANTED: Mapping[ColumnKind, Wanted] = {"numeric": "number", "boolean": "flag", "categorical": "text"}
-# What people and programs write where a number or a time is missing; among categories they are names like others.
-_NOTHING = pa.array(["na", "n/a", "#n/a", "<na>", "nan", "none", "null", "nil", "-", "?", ".", ""])
-_TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?([Zz]|[-+][0-9]{2}:?[0-9]{2})?)?$"
 
 
 class Unread:
@@ -97,12 +95,15 @@ class PlainFile:
             for batch in _parquet_batches(self, groups):
                 yield self._named(batch)
             return
+        known: dict[str, pa.DataType] = {}
         for columns, rows in _chunks(self.path, self.schema, self._wanted, self.unread):
-            yield self._named(_together(columns, rows))
+            batch = self._named(_together(columns, rows))
+            own = dict(zip(batch.schema.names, batch.columns, strict=True))
+            yield _together(steady(own, known), rows)
 
     def _wanted(self, name: str) -> Wanted | None:
         kind = self.kinds.get(name)
-        return "name" if name in (*_OUTPUTS, *self.segments) else _WANTED.get(kind) if kind else None
+        return "name" if name in (*_OUTPUTS, "prediction_id", *self.segments) else _WANTED.get(kind) if kind else None
 
     def _named(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         columns: dict[str, pa.Array] = {}
@@ -118,10 +119,14 @@ class PlainFile:
             return column if name == "prediction" else None
         if is_output:
             return output_values(column, self.schema)
+        if name == "prediction_id":
+            return identifiers(column)
+        if name in _MOMENTS:
+            return moments(of_text(column, self.kinds.get(name), self.is_text))
         if name in self.segments:
             # 007 is another store than 7.
             return column
-        return column if _has_types(self.path) else _of_text(column, self.kinds.get(name), self.is_text)
+        return column if _has_types(self.path) else of_text(column, self.kinds.get(name), self.is_text)
 
 
 def open_plain(
@@ -196,7 +201,7 @@ def _has_types(path: Path) -> bool:
 def _kind(column: pa.Array, is_text: bool, has_types: bool) -> ColumnKind | None:
     kind = column_kind(column.type)
     if is_text or (kind == "categorical" and not has_types and pa.types.is_string(column.type)):
-        told = _text_kind(column)
+        told = text_kind(column)
         return told if is_text or told == "timestamp" else kind
     return kind
 
@@ -259,7 +264,7 @@ def _are_flags(columns: Sequence[pa.Array]) -> bool:
 
 
 def _as_numbers(column: pa.Array) -> npt.NDArray[np.float64]:
-    return as_floats(_of_text(column, "numeric") if pa.types.is_string(column.type) else column)
+    return as_floats(of_text(column, "numeric") if pa.types.is_string(column.type) else column)
 
 
 def _sum_to_one(columns: Sequence[pa.Array]) -> bool:
@@ -360,42 +365,6 @@ def _together(columns: Mapping[str, pa.Array], rows: int) -> pa.RecordBatch:
         # A batch without columns would forget how many rows it has.
         return pa.RecordBatch.from_arrays([pa.nulls(rows)], names=[""])
     return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
-
-
-def _text_kind(column: pa.Array) -> ColumnKind:
-    """What the text of a column says: numbers or times if all of it does, else truth values or categories."""
-    words = column.drop_null()
-    said = words.filter(pc.invert(pc.is_in(pc.ascii_lower(pc.ascii_trim_whitespace(words)), _NOTHING)))
-    if len(said) == 0:
-        # Nothing but `nan` is what a column of numbers without any is written as.
-        return "numeric" if len(words) and parsed_numbers(words).null_count == 0 else "categorical"
-    words = said
-    if parsed_numbers(words).null_count == 0:
-        return "numeric"
-    if booleans(words).null_count == 0:
-        return "boolean"
-    return "timestamp" if pc.all(pc.match_substring_regex(words, _TIME)).as_py() else "categorical"
-
-
-def _of_text(column: pa.Array, kind: ColumnKind | None, is_text: bool = True) -> pa.Array:
-    """Text in the type of its kind; what does not fit is null."""
-    if not pa.types.is_string(column.type) or not (is_text or kind == "timestamp"):
-        return column
-    if kind == "numeric":
-        return parsed_numbers(column)
-    if kind == "boolean":
-        return booleans(column)
-    if kind != "timestamp":
-        return column
-    formed = pc.if_else(pc.match_substring_regex(column, _TIME), pc.ascii_upper(column), None)
-    # Times without an offset are taken as UTC: only their distances matter to a distribution.
-    has_offset = pc.match_substring_regex(formed, r"(Z|:[0-9.]+[-+][0-9]{2}:?[0-9]{2})$")
-    try:
-        aware = pc.if_else(has_offset, formed, None).cast(pa.timestamp("us", "UTC"))
-        naive = pc.if_else(has_offset, None, formed).cast(pa.timestamp("us"))
-        return pc.coalesce(aware, naive.cast(pa.timestamp("us", "UTC")))
-    except pa.ArrowInvalid:
-        return pa.nulls(len(column), pa.timestamp("us", "UTC"))
 
 
 def with_schema(file: PlainFile, schema: ModelSchema) -> PlainFile:

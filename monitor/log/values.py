@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _ID = r"^[\x21-\x7e]([\x20-\x7e]{0,198}[\x21-\x7e])?$"
 _ID_EXPECTED = "1 to 200 printable ASCII characters"
 _NUMBER = r"^[-+]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?$"
-_TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?([Zz]|[-+][0-9]{2}:?[0-9]{2})?)?$"
+TIME = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]+)?)?([Zz]|[-+][0-9]{2}:?[0-9]{2})?)?$"
 _OFFSET = r"([Zz]|:[0-9.]+[-+][0-9]{2}:?[0-9]{2})$"
 _TIME_EXPECTED = "an RFC 3339 time such as 2026-01-31T12:00:00Z"
 _MICROSECONDS: dict[EpochUnit, int] = {"s": 1_000_000, "ms": 1_000, "us": 1}
@@ -112,6 +112,16 @@ def booleans(words: pa.Array) -> pa.Array:
     return pc.if_else(known, pc.equal(lower, "true"), None)
 
 
+def parsed_times(words: pa.Array) -> pa.Array:
+    """timestamp[us, UTC] of RFC 3339 text, taken as UTC where it has no offset; null for anything else."""
+    formed = pc.match_substring_regex(words, TIME)
+    aware = pc.and_(formed, pc.match_substring_regex(words, _OFFSET))
+    plain = _to_microseconds(words)
+    moments = _cast_times(pc.if_else(aware, plain, None), TIMESTAMP)
+    naive = _cast_times(pc.if_else(pc.and_not(formed, aware), plain, None), pa.timestamp("us"))
+    return pc.coalesce(moments, naive.cast(TIMESTAMP))
+
+
 def classes(array: pa.Array, column: str, sieve: Sieve, model: ModelSchema) -> pa.Array:
     """Class names. A number is a name if any class is called by a number, else an index from 0."""
     words = text(array, column, sieve)
@@ -164,16 +174,20 @@ def times(
 
 
 def _parsed_times(words: pa.Array, column: str, sieve: Sieve, timezone: str | None) -> pa.Array:
-    formed = pc.match_substring_regex(words, _TIME)
+    formed = pc.match_substring_regex(words, TIME)
     aware = pc.and_(formed, pc.match_substring_regex(words, _OFFSET))
-    # Arrow reads at most the six digits that a microsecond has.
-    plain = pc.replace_substring_regex(pc.ascii_upper(words), r"(\.[0-9]{6})[0-9]+", r"\1")
+    plain = _to_microseconds(words)
     moments = _cast_times(pc.if_else(aware, plain, None), TIMESTAMP)
     naive = pc.and_not(formed, aware)
     if not pc.any(naive).as_py():
         return moments
     local = _cast_times(pc.if_else(naive, plain, None), pa.timestamp("us"))
     return pc.coalesce(moments, _localised(local, words, column, sieve, timezone))
+
+
+def _to_microseconds(words: pa.Array) -> pa.Array:
+    """Times with the six digits of a second's fraction that a microsecond has: Arrow reads no more."""
+    return pc.replace_substring_regex(pc.ascii_upper(words), r"(\.[0-9]{6})[0-9]+", r"\1")
 
 
 def _cast_times(words: pa.Array, kind: pa.DataType) -> pa.Array:

@@ -29,7 +29,7 @@ from monitor.profiles.numeric import NumericProfile
 from monitor.profiles.outcome import DELAYS, ClassificationSums, ErrorCells, RegressionSums
 from monitor.profiles.scores import PROBABILITY_FLOOR, Cells, ScoreCells
 from monitor.profiles.sums import added
-from monitor.records import ModelSchema
+from monitor.records import TIMESTAMP, ModelSchema
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -162,10 +162,11 @@ def estimated_losses(model: LossModel, table: pa.Table) -> EstimatedLosses:
 
 
 def delays(table: pa.Table) -> NumericProfile:
-    """Profile of label_time − event_time in seconds; empty where the table lacks them."""
-    if "label_time" not in table.column_names or "event_time" not in table.column_names:
+    """Profile of label_time − event_time in seconds; empty where the table lacks them or they are no timestamps."""
+    names = ("label_time", "event_time")
+    if any(name not in table.column_names or not pa.types.is_timestamp(table.field(name).type) for name in names):
         return NumericProfile.empty(DELAYS)
-    micros = pc.subtract(table.column("label_time").cast(pa.int64()), table.column("event_time").cast(pa.int64()))
+    micros = pc.subtract(*(table.column(name).cast(TIMESTAMP, safe=False).cast(pa.int64()) for name in names))
     return NumericProfile.build(np.asarray(micros.to_numpy(), dtype=np.float64) / 1e6, DELAYS)
 
 
