@@ -41,6 +41,8 @@ Kinds = Mapping[str, tuple[ColumnKind, ColumnKind | None]]
 _SHORT_NAMES = {"kolmogorov_smirnov_statistic": "kolmogorov_smirnov"}
 # Intervals of labelled rows; those of estimates are wider.
 _USUAL_LEVEL = 0.95
+# So many labels without one hit are no model's, but names that differ.
+_MANY_MISSES = 30
 _BARS = 40
 _CATEGORIES = 12
 # Of each sample, so much at either end may lie outside a picture.
@@ -163,6 +165,9 @@ def notes(performance: Mapping[str, Result]) -> list[str]:
             levels[f"{result.level:.2%} ({whose})".replace(".00%", " %").replace("%", " %").replace("  ", " ")] = None
         if result.detail:
             said.setdefault(result.detail, []).append(name)
+    accuracy = performance.get("accuracy")
+    if isinstance(accuracy, Estimate) and accuracy.value == 0 and accuracy.n >= _MANY_MISSES:
+        said["no label is what was predicted: are classes called the same in both?"] = ["accuracy"]
     intervals = [f"from and to hold the value with {' and '.join(levels)}"] if levels else []
     return intervals + [f"{', '.join(names)}: {text}" for text, names in said.items()]
 

@@ -144,11 +144,21 @@ def _unseen(old: ColumnProfile) -> float:
     """Share of rows of the same distribution in categories without a count of their own.
 
     What a reference row would be to the reference without it: new where its category was seen once, or is not among
-    those that are counted (Good 1953). Nearly all rows of a column of identifiers.
+    those that are counted (Good 1953). Nearly all rows of a column of identifiers. Where not all categories are
+    counted, those with the fewest rows, or with one more, are so by their rank: without the row another one is.
     """
     if isinstance(old, NumericProfile):
         return 0.0
-    return (int(np.count_nonzero(old.counts == 1)) + old.other) / old.rows
+    counts = old.counts[old.counts > 0]
+    new = float(old.other + np.count_nonzero(counts == 1))
+    if old.other and counts.size:
+        fewest = int(counts.min())
+        at_end = int(np.count_nonzero(counts == fewest))
+        # Of the others at most so many have as many rows as the last that is counted.
+        rivals = old.other / fewest
+        new += (fewest > 1) * at_end * fewest
+        new += int(np.count_nonzero(counts == fewest + 1)) * (fewest + 1) * rivals / (rivals + at_end)
+    return min(new / old.rows, 1.0)
 
 
 def _past(value: float, limits: tuple[float, float], text: str) -> tuple[State, str]:

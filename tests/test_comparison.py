@@ -142,6 +142,25 @@ def test_what_estimates_assume_and_why_a_number_is_absent_is_told() -> None:
     ]
 
 
+def test_classes_that_are_called_otherwise_than_labels_are_said_to_be_so() -> None:
+    hint = "accuracy: no label is what was predicted: are classes called the same in both?"
+    assert hint in notes({"accuracy": Estimate(0.0, 30)})
+    assert hint not in notes({"accuracy": Estimate(0.0, 29)}) + notes({"accuracy": Estimate(0.01, 1_000)})
+
+
+def test_categories_beyond_those_that_are_counted_are_nothing_new() -> None:
+    schema = ModelSchema("m", "regression")
+    for seed, names in enumerate((1_200, 2_000, 5_000)):
+        rng = np.random.default_rng(seed)
+        then, now = ([f"u{i}" for i in rng.integers(0, names, 3_000)] for _ in range(2))
+        reference = build_reference(schema, pa.table({"f_user": then}))
+        [column] = compare(reference, profile_inputs(reference, pa.table({"f_user": now}))).columns
+        assert column.verdict.state == "ok", (names, column.verdict)
+        other = pa.table({"f_user": [f"v{i}" if i % 3 == 0 else name for i, name in enumerate(now)]})
+        [column] = compare(reference, profile_inputs(reference, other)).columns
+        assert column.verdict.state in ("warning", "critical"), names
+
+
 def test_few_rows_and_no_rows_are_insufficient(reference: Reference) -> None:
     assert verdict(looked_at(reference, 100), "x") == Verdict(
         "insufficient", f"100 rows in the current rows, at least {Limits().minimum_rows} needed"
