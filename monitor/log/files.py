@@ -64,7 +64,7 @@ def _open(path: Path, compression: str | None) -> Any:
 def _ndjson(path: Path, compression: str | None) -> Iterator[Part]:
     line = 1
     for block in _line_blocks(path, compression):
-        rows, rejected = parse_lines(block, line)
+        rows, rejected = parse_lines(block.removeprefix(codecs.BOM_UTF8) if line == 1 else block, line)
         line += block.count(b"\n")
         if rejected:
             yield rejected
@@ -100,7 +100,7 @@ def _json(path: Path, compression: str | None) -> Iterator[Part]:
     if content.lstrip()[:1] != b"[" and b"\n{" in content:
         yield from _ndjson(path, compression)
         return
-    rows, rejected = parse_json(content)
+    rows, rejected = parse_json(content.removeprefix(codecs.BOM_UTF8), str(path))
     if rejected:
         yield rejected
     for start in range(0, len(rows), CHUNK_ROWS):
@@ -126,7 +126,10 @@ def _csv(path: Path, compression: str | None) -> Iterator[Part]:
         "read_options": pyarrow.csv.ReadOptions(use_threads=False, block_size=_BLOCK_BYTES),
         "parse_options": pyarrow.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=set_aside),
         "convert_options": pyarrow.csv.ConvertOptions(
-            column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=True, null_values=_NOTHING
+            # The name that a first column may lack in the file.
+            column_types=dict.fromkeys([*names, ""], pa.string()),
+            strings_can_be_null=True,
+            null_values=_NOTHING,
         ),
     }
     with _open(path, compression) as stream:
@@ -183,6 +186,9 @@ def _csv_header(path: Path, compression: str | None) -> list[str]:
     other = next((mark for mark in ";\t|" if len(names) == 1 and mark in names[0]), None)
     if other is not None:
         raise RecordError("one column only", where=str(path), expected="fields separated by commas", got=repr(names[0]))
+    if len(names) > 1 and not names[0] and "Unnamed: 0" not in names:
+        # The row numbers that a data frame writes first; their name is the one that it reads them by.
+        names[0] = "Unnamed: 0"
     check_names(names, str(path))
     return names
 

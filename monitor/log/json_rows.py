@@ -72,14 +72,17 @@ def parse_lines(content: bytes, first_line: int = 1) -> tuple[list[Row], list[Re
     return rows, rejected
 
 
-def parse_json(content: bytes) -> tuple[list[Row], list[Rejected]]:
-    """An object or a list of objects. Raises RecordError where it is neither."""
+def parse_json(content: bytes, where: str | None = None) -> tuple[list[Row], list[Rejected]]:
+    """An object or a list of objects. Raises RecordError, which says `where` it came from, where it is neither."""
     try:
         value = orjson.loads(content)
     except orjson.JSONDecodeError as error:
-        raise RecordError("not JSON", where=f"line {error.lineno}, column {error.colno}", got=error.msg) from error
+        spot = f"line {error.lineno}, column {error.colno}"
+        raise RecordError("not JSON", where=f"{where}, {spot}" if where else spot, got=error.msg) from error
     if not isinstance(value, dict | list):
-        raise RecordError("not a record", expected="a JSON object, or a list of objects", got=shorten(value))
+        raise RecordError(
+            "not a record", where=where, expected="a JSON object, or a list of objects", got=shorten(value)
+        )
     rows, rejected = [], []
     for place, record in enumerate(value if isinstance(value, list) else [value], 1):
         if isinstance(record, dict):

@@ -28,6 +28,8 @@ _ALIASES: Mapping[Kind, Mapping[str, str]] = {
     "prediction": {"id": "prediction_id", "time": "event_time"},
     "label": {"id": "prediction_id", "time": "label_time"},
 }
+# What data frames write their row numbers as; a CSV file leaves the name out.
+INDEX_COLUMNS = frozenset({"Unnamed: 0", "__index_level_0__"})
 MOST_COLUMNS = 2_000
 _LONGEST_NAME = 200
 
@@ -93,7 +95,7 @@ def assign_roles(names: Sequence[str], kind: Kind, rules: SourceRules, where: st
     found: tuple[dict[str, str], ...] = ({}, {}, {}, {})
     for name in names:
         target = mapped.get(name, name)
-        if name in rules.excluded or (name not in mapped and target in mapped.values()):
+        if name in rules.excluded or (name not in mapped and (target in mapped.values() or name in INDEX_COLUMNS)):
             continue  # what is mapped to a role takes the place of the column that merely has its name
         group, key = 3, target.removeprefix(FEATURE_PREFIX)
         if target in roles:
