@@ -21,14 +21,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from monitor.engines.output_values import class_names, output_values
+from monitor.engines.output_values import class_names, likeliest, output_values, plain_names
 from monitor.engines.plain_values import identifiers, moments, of_text, steady, text_kind
 from monitor.errors import RecordError
 from monitor.log.conversion import Chunk, Wanted
 from monitor.log.files import read_parts
 from monitor.log.json_rows import Row, chunk_of
 from monitor.log.rejection import Rejected
-from monitor.log.roles import check_names
+from monitor.log.roles import INDEX_COLUMNS, check_names
 from monitor.profiles.arrow_values import ColumnKind, column_kind
 from monitor.profiles.columns import as_floats
 from monitor.profiles.model_profile import Reference
@@ -40,11 +40,11 @@ _LEAST_BATCH_ROWS = 1 << 10
 _BATCH_VALUES = 1 << 22
 MAXIMUM_CLASSES = 1_000
 ASIDE = frozenset({"prediction_id", "version", "event_time", "label_time", "latency_seconds", "request_id", EMBEDDING})
-_NOWHERE = frozenset({"model", "source"})
+_NOWHERE = frozenset({"model", "source"}) | INDEX_COLUMNS
 _OUTPUTS = ("prediction", "label")
 _MOMENTS = ("event_time", "label_time")
-_SUM_TOLERANCE = 1e-3
-_FLAGS = ("0", "1")
+_SUM_TOLERANCE, _MOST_ROUNDING = 1e-3, 0.05
+_FLAGS, _TRUTH = ("0", "1"), ("false", "true")
 _WANTED: Mapping[ColumnKind, Wanted] = {"numeric": "number", "boolean": "flag", "categorical": "text"}
 
 
@@ -78,6 +78,8 @@ class PlainFile:
     unread: Unread = field(default_factory=Unread, compare=False)
     # Columns, by the file's own names, that tell rows apart and are no features.
     segments: tuple[str, ...] = ()
+    # Whether the columns called like probabilities are some; where they do not add up they are features.
+    has_probabilities: bool = True
 
     @property
     def is_parquet(self) -> bool:
@@ -110,6 +112,9 @@ class PlainFile:
         for name, column in zip(batch.schema.names, batch.columns, strict=True):
             if name in self.names and (values := self._values(name, column)) is not None:
                 columns[self.names[name]] = values
+        outputs = self.schema.probability_columns if self.has_probabilities and "prediction" not in self.kinds else ()
+        if outputs and columns.keys() >= set(outputs):
+            columns["prediction"] = likeliest([columns[name] for name in outputs], self.schema.classes)
         return _together(columns, batch.num_rows)
 
     def _values(self, name: str, column: pa.Array) -> pa.Array | None:
@@ -125,7 +130,7 @@ class PlainFile:
             return moments(of_text(column, self.kinds.get(name), self.is_text))
         if name in self.segments:
             # 007 is another store than 7.
-            return column
+            return plain_names(column)
         return column if _has_types(self.path) else of_text(column, self.kinds.get(name), self.is_text)
 
 
@@ -159,7 +164,12 @@ def open_plain(
         if name not in columns or name in (*_OUTPUTS, "prediction_id"):
             got = f"columns {', '.join(sorted(columns))}"
             raise RecordError("no such column to tell rows apart by", where=str(path), expected=name, got=got)
-    names = _profiled_names(list(columns), schema, str(path), own)
+    if reference is not None:
+        add_up = not reference.columns or any(spec.name in schema.probability_columns for spec in reference.columns)
+    else:
+        scores = [columns[name] for name in schema.probability_columns if name in columns]
+        add_up = len(scores) < len(schema.classes) or _sum_to_one(scores)
+    names = _profiled_names(list(columns), schema, str(path), own, add_up)
     if reference is not None:
         known = {spec.name: spec.kind for spec in reference.columns}
         # What the reference took text for, it is.
@@ -169,7 +179,7 @@ def open_plain(
             if target in known and (is_text or (kinds[name] == "categorical" and known[target] == "timestamp"))
             if is_text or not _has_types(path)
         }
-    return PlainFile(path, schema, names, kinds, is_text, keeps_outputs, unread, own)
+    return PlainFile(path, schema, names, kinds, is_text, keeps_outputs, unread, own, add_up)
 
 
 def differing_kinds(file: PlainFile, reference: Reference) -> dict[str, tuple[ColumnKind, ColumnKind | None]]:
@@ -241,7 +251,9 @@ def _schema(
     are_flags = are_numbers and _are_flags([columns[column] for column in outputs])
     if outputs and (task == "classification" or (task is None and (is_class or are_flags))):
         classes = _classes(path, outputs)
-        if are_flags and set(classes) <= set(_FLAGS):
+        if set(classes) <= set(_TRUTH):
+            return ModelSchema(name, "classification", _TRUTH)
+        if set(classes) <= {*_FLAGS, *_TRUTH} and (are_flags or not set(classes) <= set(_FLAGS)):
             return ModelSchema(name, "classification", _FLAGS)
         if are_flags and task is None:
             return ModelSchema(name, "regression")
@@ -270,7 +282,9 @@ def _as_numbers(column: pa.Array) -> npt.NDArray[np.float64]:
 def _sum_to_one(columns: Sequence[pa.Array]) -> bool:
     total = np.sum([_as_numbers(column) for column in columns], axis=0)
     total = total[np.isfinite(total)]
-    return bool(total.size) and bool((np.abs(total - 1) < _SUM_TOLERANCE).all())
+    # Two decimals of each are as many as people round to; with fewer a class of 0 has an infinite loss.
+    tolerance = _SUM_TOLERANCE + min(0.005 * len(columns), _MOST_ROUNDING)
+    return bool(total.size) and bool((np.abs(total - 1) < tolerance).all())
 
 
 def _classes(path: Path, outputs: Sequence[str]) -> tuple[str, ...]:
@@ -290,8 +304,9 @@ def _texts(columns: Sequence[pa.Array]) -> set[str]:
 
 
 def _profiled_names(
-    columns: Sequence[str], schema: ModelSchema, where: str, segments: Sequence[str] = ()
+    columns: Sequence[str], schema: ModelSchema, where: str, segments: Sequence[str], has_probabilities: bool
 ) -> dict[str, str]:
+    probabilities = set(schema.probability_columns) if has_probabilities else set()
     names: dict[str, str] = {}
     for name in columns:
         if name in segments:
@@ -299,7 +314,7 @@ def _profiled_names(
             continue
         if name in _NOWHERE:
             continue
-        own = name in ASIDE or name in _OUTPUTS or name in schema.probability_columns or name.startswith(FEATURE_PREFIX)
+        own = name in ASIDE or name in _OUTPUTS or name in probabilities or name.startswith(FEATURE_PREFIX)
         target = name if own else FEATURE_PREFIX + name
         if target in names.values():
             raise RecordError(f"two columns hold the feature {target.removeprefix(FEATURE_PREFIX)}", where=where)
@@ -369,4 +384,5 @@ def _together(columns: Mapping[str, pa.Array], rows: int) -> pa.RecordBatch:
 
 def with_schema(file: PlainFile, schema: ModelSchema) -> PlainFile:
     """The same file as another model's, such as one with more classes."""
-    return replace(file, schema=schema, names=_profiled_names(list(file.kinds), schema, str(file.path), file.segments))
+    own = _profiled_names(list(file.kinds), schema, str(file.path), file.segments, file.has_probabilities)
+    return replace(file, schema=schema, names=own)

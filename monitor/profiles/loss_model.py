@@ -20,6 +20,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from monitor.profiles.categorical import category_places
+from monitor.profiles.columns import as_floats
+
 Floats = npt.NDArray[np.float64]
 Codes = npt.NDArray[np.int8]
 
@@ -52,17 +55,13 @@ class LossColumn:
             return np.full(table.num_rows, missing, dtype=np.int8)
         column = table.column(self.name)
         if self.edges is None:
-            text = column if pa.types.is_string(column.type) else column.cast(pa.string())
-            index = pc.index_in(text, value_set=pa.array(self.categories, pa.string()))
-            code = np.asarray(index.fill_null(len(self.categories)).to_numpy(), dtype=np.int8)
-        else:
-            values = np.asarray(column.to_numpy(), dtype=np.float64)
-            code = np.zeros(values.size, dtype=np.int8)
-            for edge in self.edges:
-                code += values >= edge
-            code[np.isnan(values)] = missing
-        if column.null_count:
-            code[np.asarray(pc.is_null(column).to_numpy())] = missing
+            # One past the categories is any other value, the last any that is missing.
+            return category_places(column, self.categories).astype(np.int8)
+        values = as_floats(column)
+        code = np.zeros(values.size, dtype=np.int8)
+        for edge in self.edges:
+            code += values >= edge
+        code[np.isnan(values)] = missing
         return code
 
 

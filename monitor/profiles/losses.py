@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from monitor.errors import DefectError
+from monitor.profiles.columns import as_floats
 from monitor.profiles.scores import PROBABILITY_FLOOR
 from monitor.records import ModelSchema
 
@@ -42,10 +43,10 @@ def row_losses(schema: ModelSchema, table: pa.Table) -> Floats:
     A row without a known label or without its complete output has none.
     """
     if schema.task == "regression":
-        label = np.asarray(table.column("label").to_numpy(), dtype=np.float64)
-        predicted = np.asarray(table.column("prediction").to_numpy(), dtype=np.float64)
+        label, predicted = as_floats(table.column("label")), as_floats(table.column("prediction"))
         known = np.isfinite(label) & np.isfinite(predicted)
-        return np.asarray((predicted[known] - label[known]) ** 2, dtype=np.float64)
+        with np.errstate(over="ignore"):
+            return np.asarray((predicted[known] - label[known]) ** 2, dtype=np.float64)
     if any(name not in table.column_names for name in schema.probability_columns):
         return np.empty(0)
     label = pc.index_in(table.column("label").cast(pa.string()), value_set=pa.array(schema.classes))
@@ -53,7 +54,7 @@ def row_losses(schema: ModelSchema, table: pa.Table) -> Floats:
     own = np.full(table.num_rows, np.nan)
     complete = position >= 0
     for index, name in enumerate(schema.probability_columns):
-        p = np.asarray(table.column(name).to_numpy(), dtype=np.float64)
+        p = as_floats(table.column(name))
         complete &= np.isfinite(p)
         own[position == index] = p[position == index]
     return np.asarray(-np.log(np.maximum(own[complete], PROBABILITY_FLOOR)), dtype=np.float64)

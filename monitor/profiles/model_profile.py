@@ -137,12 +137,12 @@ def draft_reference(
         raise RecordError("a reference needs rows", where=f"model {schema.model!r}", expected="held-out data", got="0")
     columns = specify_columns(schema, table, ends)
     estimators, limits = Estimators(), None
-    if "label" in table.column_names:
+    if "label" in table.column_names and "prediction" in table.column_names:
         labelled = table.filter(pc.is_valid(table.column("label")))
         own = tuple(spec.name for spec in columns if spec.source == "column")
         estimators = fit_estimators(schema, labelled, own)
         losses = row_losses(schema, labelled)
-        limits = loss_limits(losses) if losses.size else None
+        limits = loss_limits(losses) if np.isfinite(losses).any() else None
     space, embedded = fit_embedding(table, schema.model) or (None, None)
     counted = Profile("", 0, {}, embedding=embedded)
     cells_from = table.num_rows if sampled else None

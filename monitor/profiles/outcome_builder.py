@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from monitor.profiles.calibrators import Calibrators
+from monitor.profiles.columns import as_floats
 from monitor.profiles.estimation import (
     EstimatedClasses,
     EstimatedLosses,
@@ -37,6 +38,8 @@ Mask = npt.NDArray[np.bool_]
 
 # Probabilities handled at a time: 640 kB of float64.
 _STRETCH_VALUES = 80_000
+# Percentages, logits and scores are no probabilities; rounded ones are.
+SUM_TOLERANCE = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,7 +193,8 @@ def class_index(column: pa.ChunkedArray, classes: tuple[str, ...]) -> tuple[Inte
 def _stretches(schema: ModelSchema, table: pa.Table) -> Iterator[tuple[slice, Floats]]:
     """Rows that are handled at a time, and their probabilities float64 [K, n].
 
-    A row that lacks any of them is NaN throughout. Columns are copied a stretch at a time, and never as a whole.
+    A row that lacks any of them, or whose numbers add up to something else, is NaN throughout. Columns are copied a
+    stretch at a time, and never as a whole.
     """
     names = schema.probability_columns
     columns = [table.column(name) if name in table.column_names else None for name in names]
@@ -198,8 +202,9 @@ def _stretches(schema: ModelSchema, table: pa.Table) -> Iterator[tuple[slice, Fl
     for start in range(0, table.num_rows, size):
         rows = np.empty((len(names), min(size, table.num_rows - start)))
         for position, column in enumerate(columns):
-            rows[position] = np.nan if column is None else column.slice(start, size).to_numpy()
-        incomplete = ~np.isfinite(rows.sum(axis=0))
+            rows[position] = np.nan if column is None else as_floats(column.slice(start, size))
+        # NaN is incomplete, too.
+        incomplete = ~(np.abs(rows.sum(axis=0) - 1) < SUM_TOLERANCE)
         if incomplete.any():
             rows[:, incomplete] = np.nan
         yield slice(start, start + size), rows
@@ -251,6 +256,5 @@ def _log_loss(p: Floats) -> Floats:
 
 def regression_rows(table: pa.Table) -> tuple[Floats, Floats, Mask]:
     """Label and prediction of every row [n], and whether both are finite."""
-    label = np.asarray(table.column("label").to_numpy(), dtype=np.float64)
-    predicted = np.asarray(table.column("prediction").to_numpy(), dtype=np.float64)
+    label, predicted = as_floats(table.column("label")), as_floats(table.column("prediction"))
     return label, predicted, np.isfinite(label) & np.isfinite(predicted)

@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -323,6 +324,31 @@ def test_zeros_and_ones_are_classes_and_other_numbers_are_not(tmp_path: Path, en
     assert open_plain(save(late, tmp_path / f"late.{ending}")).schema.task == "regression"
     asked = open_plain(save(table, tmp_path / f"asked.{ending}"), task="regression")
     assert asked.schema.task == "regression"
+
+
+def test_the_row_numbers_of_data_frames_are_no_feature(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"x": range(100)}, index=range(500, 600))
+    frame.to_csv(tmp_path / "nameless.csv")
+    pd.read_csv(tmp_path / "nameless.csv").to_csv(tmp_path / "unnamed.csv", index=False)
+    frame.sample(frac=1, random_state=0).to_parquet(tmp_path / "rows.parquet")
+    for name in ("nameless.csv", "unnamed.csv", "rows.parquet"):
+        assert [spec.name for spec in reference_of_file(tmp_path / name).columns] == ["f_x"]
+
+
+@pytest.mark.parametrize("ending", ["json", "ndjson", "csv"])
+def test_a_byte_order_mark_is_no_part_of_the_first_row(tmp_path: Path, ending: str) -> None:
+    path = save(plain_table(50, 0), tmp_path / f"rows.{ending}")
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    unread = Unread()
+    assert reference_of_file(path, unread=unread).profile.rows == 50
+    assert unread.rows == 0
+
+
+def test_json_that_ends_too_early_is_named_with_its_place(tmp_path: Path) -> None:
+    path = save(plain_table(50, 0), tmp_path / "rows.json")
+    path.write_bytes(path.read_bytes()[:-9])
+    with pytest.raises(RecordError, match=r"rows\.json, line 1, column \d+: not JSON"):
+        reference_of_file(path)
 
 
 @pytest.mark.parametrize("mark", [";", "\t", "|"])
