@@ -4,8 +4,11 @@ import contextlib
 import os
 import resource
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
+
+_BUSY_SECONDS = 10.0
 
 
 class SmallDisk:
@@ -42,7 +45,11 @@ def small_disk(folder: Path) -> Iterator[SmallDisk]:
     finally:
         disk.free()
         if mounted:
-            assert _run("umount", str(folder))
+            # On a busy machine files are still open a moment after the log has answered, and it cannot be unmounted.
+            deadline = time.monotonic() + _BUSY_SECONDS
+            while not _run("umount", str(folder)):
+                assert time.monotonic() < deadline, f"{folder} stays busy"
+                time.sleep(0.02)
 
 
 def _run(*command: str) -> bool:
