@@ -165,7 +165,9 @@ def open_plain(
             got = f"columns {', '.join(sorted(columns))}"
             raise RecordError("no such column to tell rows apart by", where=str(path), expected=name, got=got)
     if reference is not None:
-        add_up = not reference.columns or any(spec.name in schema.probability_columns for spec in reference.columns)
+        # A reference without any says nothing of them.
+        features = {FEATURE_PREFIX + name for name in schema.probability_columns}
+        add_up = not any(spec.name in features for spec in reference.columns)
     else:
         scores = [columns[name] for name in schema.probability_columns if name in columns]
         add_up = len(scores) < len(schema.classes) or _sum_to_one(scores)

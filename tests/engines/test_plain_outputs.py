@@ -13,7 +13,7 @@ from sklearn.metrics import log_loss
 
 from monitor.comparison import compare
 from monitor.engines.file_profiles import profile_of_file, reference_of_file
-from monitor.engines.plain_files import open_plain
+from monitor.engines.plain_files import appeared_columns, open_plain
 from monitor.profiles.model_profile import Reference
 from monitor.profiles.outcome import ClassificationSums
 from monitor.statistics import summary
@@ -121,6 +121,27 @@ def test_scores_beside_a_reference_of_probabilities_give_no_loss(tmp_path: Path)
     found = performance(reference, written(with_scores(table, 100 * p), tmp_path / "percent.parquet"))
     assert isinstance(found["accuracy"], Estimate)
     assert isinstance(found["cross_entropy"], Absent)
+
+
+def test_probabilities_that_the_reference_lacks_are_scored(tmp_path: Path) -> None:
+    table, p = probabilities(1)
+    reference = reference_of_file(written(table, tmp_path / "reference.parquet"))
+    now = written(with_scores(table, p), tmp_path / "now.parquet")
+    found = performance(reference, now)["cross_entropy"]
+    assert isinstance(found, Estimate)
+    assert found.value == pytest.approx(log_loss(table.label, p))
+    assert not appeared_columns(open_plain(now, reference), reference)
+
+
+def test_scores_that_are_features_of_the_reference_stay_features(tmp_path: Path) -> None:
+    table, p = probabilities(1)
+    reference = reference_of_file(written(with_scores(table, 100 * p), tmp_path / "reference.parquet"))
+    profile, _ = profile_of_file(open_plain(tmp_path / "reference.parquet", reference), reference)
+    columns = compare(reference, profile).columns
+    assert {column.name: column.verdict.state for column in columns} == {
+        **dict.fromkeys(("feature:p_cat", "feature:p_dog", "feature:p_owl"), "ok"),
+        "prediction": "ok",
+    }
 
 
 def test_probabilities_of_two_decimals_are_probabilities(tmp_path: Path) -> None:
