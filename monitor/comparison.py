@@ -81,7 +81,8 @@ class Comparison:
     `performance` and `reference_performance` are results by name where there are labels, estimates without them
     included. `sampled_rows`: how many rows of the reference fixed the cells, None where all did. `classes`: precision,
     recall, F1 and AUROC by class, where there are labels of a classification. `unread`: rows of the two files that
-    could not be read, and so count nowhere. `labelled_rows`: current rows that have a label.
+    could not be read, and so count nowhere. `labelled_rows`: current rows that have a label, `unscored_rows`
+    those of them whose prediction or label is missing or of no known class.
     """
 
     columns: tuple[ColumnComparison, ...]
@@ -94,6 +95,7 @@ class Comparison:
     unread: tuple[int, int] = (0, 0)
     task: Task = "regression"
     labelled_rows: int = 0
+    unscored_rows: int = 0
     segments: Segments = field(default_factory=dict)
     reference_segments: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
 
@@ -148,6 +150,7 @@ def compare(
         reference_segments=reference_performance(reference),
         task=reference.schema.task,
         labelled_rows=0 if outcome is None else outcome.rows,
+        unscored_rows=0 if outcome is None else outcome.unusable,
     )
 
 
@@ -197,6 +200,7 @@ def record(comparison: Comparison) -> dict[str, Any]:
             "sampled_rows": comparison.sampled_rows,
             "task": comparison.task,
             "labelled_rows": comparison.labelled_rows,
+            "unscored_rows": comparison.unscored_rows,
             "reference_rows_unread": comparison.unread[0],
             "current_rows_unread": comparison.unread[1],
         },

@@ -6,11 +6,14 @@ What lives here: options, tables and JSON on standard output. What must not: wha
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from monitor.errors import OperatorError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -42,6 +45,15 @@ def console(*, error: bool = False) -> Console:
         return Console(file=stream, highlight=False, markup=False)
     # A pipe or a file has no edge at which a value would have to be cut.
     return Console(file=stream, highlight=False, markup=False, soft_wrap=True, width=_WIDTH_OF_PIPES)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raises OperatorError where a file that was asked for cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise OperatorError("the file cannot be written", where=str(path), got=error.strerror or str(error)) from error
 
 
 def print_json(content: Any) -> None:

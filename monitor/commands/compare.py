@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from monitor.commands.common import AsJson, console, print_json, print_table
+from monitor.commands.common import AsJson, console, print_json, print_table, writing
 from monitor.commands.progress import rows_read
 from monitor.errors import OperatorError
 from monitor.records import Task
@@ -76,7 +76,9 @@ def compare(
     if html is not None:
         from monitor.export.comparison_page import comparison_page
 
-        html.write_text(comparison_page(comparison, reference.name, current.name), encoding="utf-8")
+        page = comparison_page(comparison, reference.name, current.name)
+        with writing(html):
+            html.write_text(page, encoding="utf-8")
     if as_json:
         from monitor.comparison import record
 
@@ -132,6 +134,10 @@ def _comparison(reference: Reference, path: Path, labels: Path | None, tick: Tic
         profile, outcome = profile_of_file(file, reference, truth=truth, tick=tick)
     from monitor.comparison import compare as compared
 
+    if outcome is not None and outcome.unusable:
+        unscored = f"{outcome.unusable:,} of {outcome.rows:,} labelled rows are not scored"
+        why = "prediction or label is missing or is none that the reference knows"
+        console(error=True).print(f"{unscored}: their {why}")
     if labels is not None and truth is not None:
         found = f"{0 if outcome is None else outcome.rows:,} of {profile.rows:,} rows found their label"
         console(error=True).print(f"{found} among {truth.num_rows:,} in {labels.name}")

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from monitor.commands.common import AsJson, console, print_json, print_table
+from monitor.commands.common import AsJson, console, print_json, print_table, writing
 from monitor.commands.compare import task_of, tell_unread
 from monitor.commands.progress import rows_read
 
@@ -61,7 +61,8 @@ def build(
             segments=segment or (),
         )
     tell_unread(source, unread)
-    save_reference(reference, out)
+    with writing(out):
+        save_reference(reference, out)
     kinds = {column_label(spec.name): spec.kind for spec in reference.columns}
     labelled = 0 if reference.outcome is None else reference.outcome.rows
     if as_json:

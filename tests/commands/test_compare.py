@@ -113,6 +113,30 @@ def test_labels_that_find_no_row_are_told(folder: Path, tmp_path: Path) -> None:
     assert (dataset["task"], dataset["labelled_rows"]) == ("classification", 0)
 
 
+def test_labels_of_classes_that_the_reference_lacks_are_told(folder: Path, tmp_path: Path) -> None:
+    table = plain_table(300, 1)
+    labels = ["a zebra" if i < 100 else name for i, name in enumerate(table.column("label").to_pylist())]
+    now = save(table.set_column(table.column_names.index("label"), "label", [labels]), tmp_path / "now.parquet")
+    done = run_command("compare", folder / "reference.parquet", now, "--json")
+    assert "100 of 300 labelled rows are not scored: their prediction or label is missing or is none" in done.stderr
+    content = json.loads(done.stdout)
+    assert (content["dataset"]["labelled_rows"], content["dataset"]["unscored_rows"]) == (300, 100)
+    assert content["performance"]["accuracy"]["n"] == 200
+
+
+def test_a_file_that_cannot_be_written_is_named(folder: Path, tmp_path: Path) -> None:
+    place, source = tmp_path / "nowhere" / "out", folder / "reference.parquet"
+    for command in (
+        ("compare", source, source, "--html", place),
+        ("reference", "build", "--from", source, "--out", place),
+    ):
+        done = run_command(*command)
+        assert (done.returncode, done.stderr.splitlines()[-1]) == (
+            2,
+            f"error: {place}: the file cannot be written (got No such file or directory)",
+        )
+
+
 def test_rows_that_cannot_be_read_are_told_to_people_and_machines(folder: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.csv"
     content = (folder / "current.csv").read_text().splitlines(keepends=True)
