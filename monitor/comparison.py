@@ -117,7 +117,7 @@ def compare(
 
     `appeared`: columns (names of the log) that the reference lacks, `changed`: those of another kind than it has.
     """
-    limits = limits or Limits()
+    limits = (limits or Limits()).shared_among(len(reference.columns))
     statistics = summary.column_statistics(reference, profile)
     columns = [_column(reference, profile, spec, statistics, changed or {}, limits) for spec in reference.columns]
     for name, kind in (appeared or {}).items():

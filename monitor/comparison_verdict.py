@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,7 +20,7 @@ from monitor.profiles.columns import ColumnProfile
 from monitor.profiles.numeric import NumericProfile
 from monitor.statistics.divergence import CellCounts, cells_of, population_stability_index
 from monitor.statistics.result import Absent, Estimate, Reason, Result
-from monitor.statistics.tails import normal_tails
+from monitor.statistics.tails import normal_tails, outside_tail
 from monitor.verdict import SEVERITY, State, Verdict
 
 
@@ -31,7 +31,8 @@ class Limits:
     `index`: population stability index beyond its expectation without drift. `missing`: change of the share of missing
     values. `strange`: share of values out of the reference's range or in new categories, beyond what the reference
     itself lets expect. `separable` and `discrepancy`: AUROC of the domain classifier and squared maximum mean
-    discrepancy of embeddings. `significance`: p-value of no drift above which a change is left to chance.
+    discrepancy of embeddings. `significance`: probability that chance alone makes any of the columns a finding; each
+    has its share of it (Bonferroni), and what has a larger p-value is left to chance.
     `minimum_rows`: rows on either side below which nothing is said.
 
     The limits of embeddings are those of the index in other units. An index of 0.1 and 0.25 is a shift of a normal
@@ -48,6 +49,10 @@ class Limits:
     discrepancy: tuple[float, float] = (0.04, 0.1)
     significance: float = 0.01
     minimum_rows: int = 200
+
+    def shared_among(self, columns: int) -> Limits:
+        """The limits of each of so many columns: who looks at thirty finds one at p < 0.01 in every fourth table."""
+        return replace(self, significance=self.significance / max(columns, 1))
 
 
 def judge_column(
@@ -68,14 +73,16 @@ def judge_column(
     missing = results.get("missing_rate_difference")
     if isinstance(missing, Estimate) and missing.p_value is not None and missing.p_value < limits.significance:
         found.append(_past(abs(missing.value), limits.missing, _more_missing(missing.value)))
-    for name, chance, text in (
-        ("out_of_range_ratio", _outside(old), "of the values out of the reference's range"),
-        ("new_category_ratio", _unseen(old), "of the rows in categories that the reference lacks"),
-    ):
-        ratio = results.get(name)
-        if isinstance(ratio, Estimate):
-            excess = ratio.value - chance - 3 * math.sqrt(chance * (1 - chance) * (1 / ratio.n + 1 / old.rows))
-            found.append(_past(excess, limits.strange, f"{ratio.value:.1%} {text}"))
+    outside = results.get("out_of_range_ratio")
+    if isinstance(outside, Estimate) and _chance_of_outside(outside, old) < limits.significance:
+        text = f"{outside.value:.1%} of the values out of the reference's range"
+        found.append(_past(outside.value - 2 / (_values(old) + 1), limits.strange, text))
+    new_names = results.get("new_category_ratio")
+    if isinstance(new_names, Estimate):
+        chance = _unseen(old)
+        excess = new_names.value - chance - 3 * math.sqrt(chance * (1 - chance) * (1 / new_names.n + 1 / old.rows))
+        text = f"{new_names.value:.1%} of the rows in categories that the reference lacks"
+        found.append(_past(excess, limits.strange, text))
     if _is_constant(new) and not _is_constant(old) and _chance_of_one_value(old, new) < limits.significance:
         found.append(("critical", "has become constant"))
     worst: State = max((state for state, _ in found), key=lambda state: SEVERITY[state], default="ok")
@@ -135,9 +142,13 @@ def _expected(cells: CellCounts) -> float:
     return float((cells.current.size - 1) * (1 / cells.current.sum() + 1 / cells.reference.sum()))
 
 
-def _outside(old: ColumnProfile) -> float:
-    """Share of values of the same distribution outside the range of m rows: 2 / (m + 1)."""
-    return 2 / (old.rows + 1)
+def _chance_of_outside(ratio: Estimate, old: ColumnProfile) -> float:
+    return outside_tail(round(ratio.value * ratio.n), ratio.n, _values(old))
+
+
+def _values(old: ColumnProfile) -> int:
+    """Rows that have a value; without drift 2 / (m + 1) of others are outside the range of m of them."""
+    return old.rows - old.missing
 
 
 def _unseen(old: ColumnProfile) -> float:

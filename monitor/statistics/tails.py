@@ -1,4 +1,4 @@
-"""Tail probabilities of three distributions, without the second that importing SciPy takes a short command.
+"""Tail probabilities of four distributions, without the second that importing SciPy takes a short command.
 
 What lives here: closed forms, held to SciPy by tests. What must not: statistics.
 """
@@ -57,3 +57,27 @@ def kolmogorov_tail(x: float) -> float:
         terms = (math.exp(-((2 * k - 1) ** 2) * math.pi**2 / (8 * x * x)) for k in range(1, 8))
         return max(1 - math.sqrt(2 * math.pi) / x * sum(terms), 0.0)
     return min(2 * sum(math.exp(-2 * (k * x) ** 2) * (1 if k % 2 else -1) for k in range(1, 8)), 1.0)
+
+
+def outside_tail(outside: int, rows: int, reference_rows: int) -> float:
+    """P(K ≥ outside), K how many of `rows` values lie outside the range of `reference_rows` of the same distribution.
+
+    Values without ties; with ties it is an upper bound. The two outermost of the gaps between the reference's values
+    hold as many as its lowest two: K reaches k where of the k + 1 lowest of all values at most one is the reference's,
+
+        (C(n, k + 1) + m C(n, k)) / C(n + m, k + 1),
+
+    which is the tail of a beta-binomial distribution (n; 2, m − 1). 1 for a reference without values.
+    """
+    k, n, m = outside, rows, reference_rows
+    if k <= 0 or m < 1:
+        return 1.0
+    if k > n:
+        return 0.0
+    every = _log_choose(n + m, k + 1)
+    of_new = math.exp(_log_choose(n, k + 1) - every) if k < n else 0.0
+    return min(of_new + math.exp(math.log(m) + _log_choose(n, k) - every), 1.0)
+
+
+def _log_choose(n: int, k: int) -> float:
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
