@@ -18,6 +18,8 @@ from monitor.errors import OperatorError
 from tests.daemon_process import environment, wait_until
 
 MARK = "TRUEUP_DEMO_TEST"
+# Programs that live until they are ended, longer than any test may take: it is their sleep, not that of a test. It has
+# an end, so that nothing is left of a test run that was itself killed.
 # A child that starts a grandchild in a session of its own, and leaves it behind.
 ORPHAN = """
 import subprocess, sys

@@ -56,7 +56,13 @@ def capture_until_killed(folder: Path, number: int, seed: int) -> None:
             capture.record(name, predicted, probabilities=p, features={"place": float(number)})
         if capture.flush(10.0) and capture.counters().failed == 0:
             os.write(acknowledged, "".join(name + "\n" for name in names).encode())
-    time.sleep(60)  # nobody killed it in time: the parent will notice the deadline
+
+
+def _wait_to_be_killed(parent: int) -> None:
+    """A child that has recorded everything stays for the parent's kill, as long as there is a parent."""
+    deadline = time.monotonic() + 30
+    while os.getppid() == parent and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 def _wait_for(file: Path) -> None:
@@ -70,7 +76,7 @@ def _wait_for(file: Path) -> None:
 
 def kill_many(folder: Path, kills: int, seed: int) -> dict[str, int]:
     """Fork and kill; how many died of what."""
-    chance = random.Random(seed)
+    chance, parent = random.Random(seed), os.getpid()
     died = {"random": 0, **dict.fromkeys(POINTS, 0)}
     for number in range(kills):
         point = chance.choice((*POINTS, None, None, None))
@@ -80,16 +86,24 @@ def kill_many(folder: Path, kills: int, seed: int) -> dict[str, int]:
                 os.environ[VARIABLE] = f"{point}:{chance.randrange(1, 12)}"
             try:
                 capture_until_killed(folder, number, seed + number)
+                # One with a fault point should have died there: it ends, and is told of at once.
+                if point is None:
+                    _wait_to_be_killed(parent)
             finally:
                 os._exit(1)
-        if point is None:
-            if chance.random() < 0.8:
-                _wait_for(folder / f"{number}.acknowledged")
-            time.sleep(chance.random() * 0.05)
-            os.kill(child, signal.SIGKILL)
-        _, status = os.waitpid(child, 0)
+        try:
+            if point is None:
+                if chance.random() < 0.8:
+                    _wait_for(folder / f"{number}.acknowledged")
+                # The moment of the kill is what is left to chance.
+                time.sleep(chance.random() * 0.05)
+        finally:
+            # Also where it never acknowledged anything: nobody else would end it.
+            if point is None:
+                os.kill(child, signal.SIGKILL)
+            _, status = os.waitpid(child, 0)
         if os.WTERMSIG(status) != signal.SIGKILL:
-            raise RuntimeError(f"child {number} ended with {status} and not of the kill")
+            raise RuntimeError(f"child {number} ended with {status} and not of the kill at {point or 'random'}")
         died[point or "random"] += 1
     return died
 
