@@ -5,11 +5,16 @@ What lives here: the two ways, and when each is right. What must not: whose memo
 
 from __future__ import annotations
 
+import ctypes
+import sys
+
 import numpy as np
 import pyarrow as pa
 
 # Bytes; glibc follows up to 32 MB, and keeps twice as much at the most.
 _ONCE_FREED = 16 << 20
+# Only glibc has it; other systems give back by themselves.
+_trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
 
 
 def keep_freed() -> None:
@@ -22,5 +27,10 @@ def keep_freed() -> None:
 
 
 def release_unused() -> None:
-    """Give back what Arrow keeps for the next time, which would add up with what others need: delta-rs and NumPy."""
+    """Give back to the system what Arrow and glibc keep for the next time: before others need much.
+
+    Every allocator (Arrow's, glibc for NumPy, that of delta-rs) keeps what it has, and what they keep adds up.
+    """
     pa.default_memory_pool().release_unused()
+    if _trim is not None:
+        _trim(0)

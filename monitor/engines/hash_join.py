@@ -4,8 +4,8 @@ What lives here: which files and rows belong to which labels, and reading them. 
 few labels (for those `local.find` reads less).
 
 The first pass reads ids only and finds pairs of rows: hashes propose them, the texts decide. The second reads the
-columns of the predictions that were found, once, in the order of the log. Labels' ids are in memory `_IDS_AT_ONCE` at a
-time, what else is kept of labels (a dozen bytes each) `_LABELS_AT_ONCE` at a time.
+columns of the predictions that were found, once, in the order of the log. Labels' ids are in memory `_IDS_AT_ONCE` or
+`_TEXT_AT_ONCE` at a time, what else is kept of labels (two dozen bytes each) `_LABELS_AT_ONCE` at a time.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from monitor.engines.freed import keep_freed, release_unused
-from monitor.engines.identifiers import Integers, hashes, one_array, ranked, row_bits
+from monitor.engines.identifiers import IdentifierIndex, Integers, TextRoom, one_array, text_bytes
 from monitor.engines.local import event_times, open_file, read_group
 from monitor.log.tables import SEQUENCE, LogFile, ModelLog, TableName
 from monitor.records import SEGMENT_PREFIX
@@ -32,14 +32,15 @@ Item = TypeVar("Item")
 
 # Rows handed on at a time.
 PART_ROWS = 250_000
-# Labels whose ids are looked for together: about 100 MB of ids and their hashes.
-_IDS_AT_ONCE = 2_000_000
+# Labels whose ids are looked for together, and bytes of their ids: about 300 MB with hashes.
+_IDS_AT_ONCE = 5000000
+_TEXT_AT_ONCE = 256 << 20
 # Labels whose predictions are read together.
 _LABELS_AT_ONCE = 5_000_000
+# Labels up to which a join takes little memory.
+_LITTLE = 2_000_000
 # Files that are searched at once: each takes memory.
 _THREADS = 4
-# Rows of up to this many bits are looked for at once.
-_LEAST_BITS = 20
 _LABEL_COLUMNS = ("label", "label_time", "source")
 # Text of few different values is read and handed on by number.
 _FEW = frozenset({"version", "prediction", "label", "source"})
@@ -82,65 +83,132 @@ def join_labels(
     """
     keep_freed()
     for files in _stretches(log.files("labels", after=after), labels_at_once or _LABELS_AT_ONCE):
-        batches = list(_stretches(files, _IDS_AT_ONCE))
-        search = _Search(log, (after, until), predictions_until, horizon, keeps_ids=len(batches) == 1)
-        for some in batches:
-            search.look_for(some)
-            if len(batches) > 1:
-                release_unused()
+        search = _Search(log, (after, until), predictions_until, horizon)
+        search.look_for(files)
+        release_unused()
         yield Joined(search.nothing(columns), search.missing())
         # The next part is read while the one before is used.
         for rows in _ahead(search.parts(columns, part_rows or PART_ROWS)):
-            if len(batches) > 1:
+            if search.takes_much:
                 release_unused()
             yield Joined(rows, pa.array([], pa.string()))
+
+
+class _Labels:
+    """Labels whose ids are looked for together."""
+
+    def __init__(self, room: TextRoom) -> None:
+        self._room = room
+        self._parts: list[pa.Table] = []
+        # Of every part, between which ids and event times it lies.
+        self._ids: list[tuple[str, str]] = []
+        self._events: list[tuple[int, int]] = []
+
+    def add(self, labels: pa.Table) -> bool:
+        """Take them in, unless there is no room for their ids."""
+        ids = one_array(labels.column("prediction_id"))
+        if not self._room.add(ids):
+            return False
+        if len(ids):
+            self._parts.append(labels.select(_LABEL_COLUMNS))
+            ends, events = pc.min_max(ids), labels.column("event_time")
+            self._ids.append((ends["min"].as_py(), ends["max"].as_py()))
+            if not events.null_count:
+                moments = pc.min_max(events.cast(pa.int64()))
+                self._events.append((moments["min"].as_py(), moments["max"].as_py()))
+        return True
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is none."""
+        return not self._ids
+
+    def identifiers(self) -> tuple[pa.Array, str, str]:
+        """(all ids, the first and the last of them); no more labels are taken in."""
+        return self._room.array(), min(low for low, _ in self._ids), max(high for _, high in self._ids)
+
+    def events(self) -> tuple[int | None, int | None]:
+        """Event times [start, end) of the predictions (µs); None if not every label brings its prediction's."""
+        if len(self._events) < len(self._parts):
+            return None, None
+        return min(low for low, _ in self._events), max(high for _, high in self._events) + 1
+
+    def truth(self) -> tuple[pa.Table, Integers]:
+        """(all but the ids, when they came (µs)): one copy of the times serves both. The parts are given up."""
+        times = np.concatenate([event_times(part, "label_time") for part in self._parts])
+        whole = pa.concat_tables([part.drop_columns(["label_time"]) for part in self._parts])
+        field = self._parts[0].schema.field("label_time")
+        self._parts.clear()
+        return whole.append_column(field, pa.array(times).cast(field.type)), times
 
 
 class _Search:
     """Labels and the predictions they were found to belong to, file by file."""
 
-    def __init__(
-        self, log: ModelLog, sequences: tuple[int, int], predictions_until: int, horizon: int, *, keeps_ids: bool
-    ) -> None:
+    def __init__(self, log: ModelLog, sequences: tuple[int, int], predictions_until: int, horizon: int) -> None:
         self._log, self._sequences = log, sequences
         self._until, self._horizon = predictions_until, horizon
         self._predictions, self._labels = _schema(log, "predictions"), _schema(log, "labels")
-        # Few enough ids are kept, so that those of the predictions are not read a second time.
-        self._kept = ("prediction_id", *_LABEL_COLUMNS) if keeps_ids else _LABEL_COLUMNS
         self._truth: list[pa.Table] = []
+        # Of labels that were looked for together: those of the predictions are not read a second time.
+        self._ids: pa.Array | None = None
         self._found: dict[str, list[_Pairs]] = {}
         self._missing: list[pa.Array] = []
         self._count = 0
+
+    @property
+    def takes_much(self) -> bool:
+        """Whether memory matters more than that the next part finds some."""
+        return self._count > _LITTLE
 
     def look_for(self, files: Sequence[LogFile]) -> None:
         """Find the predictions of the labels in these files."""
         names = ["prediction_id", *_LABEL_COLUMNS, "event_time", SEQUENCE]
         after, until = self._sequences
-        parts: list[pa.Table] = []
+        batch, batches = _Labels(TextRoom(_IDS_AT_ONCE, _TEXT_AT_ONCE)), 1
         for rows in (rows for file in files for rows in _groups(file, names, self._labels)):
             is_new = pc.and_(pc.greater(rows.column(SEQUENCE), after), pc.less_equal(rows.column(SEQUENCE), until))
-            parts.append((rows if pc.all(is_new).as_py() else rows.filter(is_new)).drop_columns([SEQUENCE]))
-        labels = pa.concat_tables(parts).unify_dictionaries().combine_chunks()
-        parts.clear()
-        if not labels.num_rows:
+            labels = rows if pc.all(is_new).as_py() else rows.filter(is_new)
+            if not batch.add(labels):
+                self._find(batch)
+                self._ids = None
+                ids = one_array(labels.column("prediction_id"))
+                batch = _Labels(TextRoom(max(_IDS_AT_ONCE, len(ids)), max(_TEXT_AT_ONCE, text_bytes(ids))))
+                batches += 1
+                batch.add(labels)
+        self._find(batch)
+        if batches > 1:
+            self._ids = None
+
+    def _find(self, batch: _Labels) -> None:
+        if batch.is_empty:
             return
-        self._truth.append(labels.select(self._kept))
-        candidates = self._candidates(labels)
-        ids = _Ids(one_array(labels.column("prediction_id")))
-        times = event_times(labels, "label_time")
+        # What reading them took is not kept beside what searching takes.
+        release_unused()
+        ids, first, last = batch.identifiers()
+        start, end = batch.events()
+        truth, times = batch.truth()
+        index = IdentifierIndex(ids)
         found = np.zeros(times.size, dtype=bool)
-        del labels
+        candidates = [
+            file
+            for file in self._log.files("predictions", start=start, end=end)
+            if (file.sequence is None or file.sequence[0] <= self._until)
+            and (file.identifiers is None or (file.identifiers[0] <= last and file.identifiers[1] >= first))
+        ]
 
         def look_in(file: LogFile) -> list[_Pairs]:
-            return list(self._pairs(file, ids, times))
+            return list(self._pairs(file, index, times))
 
         with ThreadPoolExecutor(min(os.cpu_count() or 1, _THREADS)) as pool:
             for pairs in chain.from_iterable(pool.map(look_in, candidates)):
                 found[pairs.labels] = True
                 moved = _Pairs(pairs.file, pairs.rows.astype(np.uint32), (pairs.labels + self._count).astype(np.uint32))
                 self._found.setdefault(pairs.file.uri, []).append(moved)
-        self._note_missing(ids.column, found)
-        self._count += found.size
+        self._note_missing(ids, found)
+        self._ids = ids
+        self._truth.append(truth)
+        self._count += len(ids)
 
     def missing(self) -> pa.Array:
         """Ids of labels that have no prediction."""
@@ -169,22 +237,7 @@ class _Search:
         if waiting:
             yield _ordered(waiting)
 
-    def _candidates(self, labels: pa.Table) -> list[LogFile]:
-        """Files whose ids, and event times where every label brings its prediction's, can be among the labels'."""
-        ends = pc.min_max(labels.column("prediction_id")).as_py()
-        events = labels.column("event_time")
-        limits = pc.min_max(events.cast(pa.int64())).as_py() if not events.null_count else {}
-        start, end = limits.get("min"), limits.get("max")
-        return [
-            file
-            for file in self._log.files("predictions", start=start, end=None if end is None else end + 1)
-            if (file.sequence is None or file.sequence[0] <= self._until)
-            and (
-                file.identifiers is None or (file.identifiers[0] <= ends["max"] and file.identifiers[1] >= ends["min"])
-            )
-        ]
-
-    def _pairs(self, file: LogFile, ids: _Ids, times: Integers) -> Iterator[_Pairs]:
+    def _pairs(self, file: LogFile, ids: IdentifierIndex, times: Integers) -> Iterator[_Pairs]:
         is_old = file.sequence is not None and file.sequence[1] <= self._until
         names = ["prediction_id", "event_time", *([] if is_old else [SEQUENCE])]
         start = 0
@@ -196,8 +249,6 @@ class _Search:
                 kept &= np.asarray(predictions.column(SEQUENCE).to_numpy())[rows] <= self._until
             rows, labels = (rows, labels) if kept.all() else (rows[kept], labels[kept])
             if rows.size:
-                both = np.sort(rows.astype(np.uint64) << np.uint64(32) | labels.astype(np.uint64))
-                rows, labels = (both >> np.uint64(32)).astype(np.int64), (both & np.uint64(2**32 - 1)).astype(np.int64)
                 yield _Pairs(file, rows + start, labels)
             start += predictions.num_rows
 
@@ -224,47 +275,15 @@ class _Search:
             low, high = np.searchsorted(rows, (start, end)).tolist()
             if low < high:
                 known = truth.take(pa.array(labels[low:high]))
-                theirs = [name for name in columns if name not in self._kept]
+                if self._ids is not None:
+                    known = known.append_column("prediction_id", self._ids.take(pa.array(labels[low:high])))
+                theirs = [name for name in columns if name not in known.column_names]
                 found = read_group(parquet, group, theirs, self._predictions).take(
                     pa.array(rows[low:high].astype(np.int64) - start)
                 )
                 names = [*columns, *_LABEL_COLUMNS]
-                yield pa.table([(known if name in self._kept else found).column(name) for name in names], names=names)
+                yield pa.table([(found if name in theirs else known).column(name) for name in names], names=names)
             start = end
-
-
-class _Ids:
-    """Ids in the order of their hashes."""
-
-    def __init__(self, column: pa.Array) -> None:
-        self.column = column
-        # What is left of a hash when its row is put into the same word; the same for both sides.
-        self._bits = max(row_bits(len(column)), _LEAST_BITS)
-        self._keys, self._rows = ranked(hashes(column), self._bits)
-
-    def pairs(self, others: pa.Array) -> tuple[Integers, Integers]:
-        """(row among the others, row among these) of all that are the same."""
-        size = 1 << self._bits
-        if len(others) > size:
-            halves = [(start, self.pairs(others.slice(start, size))) for start in range(0, len(others), size)]
-            theirs = np.concatenate([found + start for start, (found, _) in halves])
-            return theirs, np.concatenate([found for _, (_, found) in halves])
-        keys, rows = ranked(hashes(others), self._bits)
-        last = self._keys.size - 1
-        places = np.minimum(np.searchsorted(self._keys, keys), last)
-        hit = self._keys[places] == keys
-        keys, rows, places = keys[hit], rows[hit], places[hit]
-        counts = np.ones(places.size, dtype=np.int64)
-        several = np.flatnonzero((places < last) & (self._keys[np.minimum(places + 1, last)] == keys))
-        counts[several] = np.searchsorted(self._keys, keys[several], side="right") - places[several]
-        steps = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        theirs = np.repeat(rows, counts).astype(np.int64)
-        mine = self._rows[np.repeat(places, counts) + steps].astype(np.int64)
-        same = pc.equal(others.take(pa.array(theirs)), self.column.take(pa.array(mine)))
-        if pc.all(same).as_py():
-            return theirs, mine
-        kept = np.asarray(same.to_numpy(zero_copy_only=False))
-        return theirs[kept], mine[kept]
 
 
 def _stretches(files: Sequence[LogFile], limit: int) -> Iterator[list[LogFile]]:

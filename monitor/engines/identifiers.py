@@ -1,4 +1,4 @@
-"""Ids of predictions in bulk: hashes of them, which of them repeat, and sets that are only ever counted.
+"""Ids of predictions in bulk: hashes of them, which repeat, which two sides share, sets that are only ever counted.
 
 What lives here: kernels over Arrow's text without a Python object for every row. What must not: what a repeat means,
 the log.
@@ -15,6 +15,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 Integers = npt.NDArray[np.int64]
 Hashes = npt.NDArray[np.uint64]
@@ -26,6 +27,10 @@ _LANES = (
     (np.uint64(0xBB67AE8584CAA73B), np.uint64(0x94D049BB133111EB)),
 )
 _LENGTH = np.uint64(0x9E3779B97F4A7C15)
+# Hashes are made of so many ids at once: what is needed meanwhile takes five times their memory.
+_HASHED_AT_ONCE = 1 << 17
+# Rows of up to this many bits are looked for at once.
+_LEAST_BITS = 12
 # What of a word belongs to a text of so many bytes, at its end.
 _MASKS = np.array([(1 << 8 * size) - 1 for size in range(9)], dtype=np.uint64)
 
@@ -59,7 +64,8 @@ def hashes(ids: pa.Array, lane: int = 0) -> Hashes:
             first = int(offsets[0]) + min(start, longest - 8)
             _mix(hashed, np.ndarray(len(ids), _WORD, text, first, (longest,)), factor)
     else:
-        padded = np.append(text[: offsets[-1]], np.zeros(8, np.uint8))
+        padded = np.append(text[offsets[0] : offsets[-1]], np.zeros(8, np.uint8))
+        offsets -= offsets[0]
         words = np.ndarray(padded.size - 7, _WORD, padded, 0, (1,))
         for start in range(0, longest, 8):
             rows = slice(None) if shortest > start else np.flatnonzero(lengths > start)
@@ -73,24 +79,18 @@ def hashes(ids: pa.Array, lane: int = 0) -> Hashes:
     return hashed
 
 
-def ranked(hashed: Hashes, bits: int | None = None) -> tuple[Hashes, npt.NDArray[np.uint32]]:
-    """(hashes in order without their lowest `bits`, the row of each): one plain sort of hash and row in one word.
+def ranked(hashed: Hashes) -> tuple[Hashes, npt.NDArray[np.uint32]]:
+    """(hashes in order without their lowest bits, the row of each): one plain sort of hash and row in one word.
 
-    `bits` must hold the number of rows, at most 2³²; by default as few as do.
+    As many bits are left out as hold the number of rows, at most 2³².
     """
-    width = np.uint64(row_bits(hashed.size) if bits is None else bits)
-    mask = (np.uint64(1) << width) - np.uint64(1)
-    keys = hashed & ~mask
-    keys |= np.arange(hashed.size, dtype=np.uint64)
+    mask = _mask(_row_bits(hashed.size))
+    keys = hashed.copy()
+    _number(keys, mask)
     keys.sort()
     rows = (keys & mask).astype(np.uint32)
     keys &= ~mask
     return keys, rows
-
-
-def row_bits(rows: int) -> int:
-    """Bits of the number of the last row."""
-    return max(rows - 1, 1).bit_length()
 
 
 def repeated(ids: pa.Array | pa.ChunkedArray) -> tuple[Integers, Integers] | None:
@@ -107,6 +107,90 @@ def repeated(ids: pa.Array | pa.ChunkedArray) -> tuple[Integers, Integers] | Non
     codes = one_array(ids.take(pa.array(rows)).dictionary_encode()).indices.to_numpy(zero_copy_only=False)
     several = np.bincount(codes)[codes] > 1
     return (rows[several], codes[several].astype(np.int64)) if several.any() else None
+
+
+class TextRoom:
+    """Room for text that comes in parts: to bring the parts together takes no second copy of them.
+
+    Room that is not used takes no memory.
+    """
+
+    def __init__(self, rows: int, size: int) -> None:
+        self._ends = np.empty(rows + 1, np.int32)
+        self._ends[0] = 0
+        self._content = np.empty(size, np.uint8)
+        self._rows = 0
+
+    def add(self, part: pa.Array) -> bool:
+        """Take in text (string, not null), unless there is no room for it; not after `array`."""
+        if not len(part):
+            return True
+        _, places, content = part.buffers()
+        offsets = np.frombuffer(places, np.int32, len(part) + 1, part.offset * 4)
+        rows, size = self._rows + len(part), text_bytes(part)
+        start = int(self._ends[self._rows])
+        if rows >= self._ends.size or start + size > self._content.size:
+            return False
+        np.subtract(offsets[1:], offsets[0] - start, out=self._ends[self._rows + 1 : rows + 1])
+        if size:
+            self._content[start : start + size] = np.frombuffer(content, np.uint8)[offsets[0] : offsets[-1]]
+        self._rows = rows
+        return True
+
+    def array(self) -> pa.Array:
+        """All of it, without a copy."""
+        ends = self._ends[: self._rows + 1]
+        return pa.StringArray.from_buffers(self._rows, pa.py_buffer(ends), pa.py_buffer(self._content[: ends[-1]]))
+
+
+def text_bytes(text: pa.Array) -> int:
+    """Bytes of all of a string array."""
+    if not len(text):
+        return 0
+    offsets = np.frombuffer(text.buffers()[1], np.int32, len(text) + 1, text.offset * 4)
+    return int(offsets[-1]) - int(offsets[0])
+
+
+class IdentifierIndex:
+    """Finds ids (string, not null, at most 2³²) among these: hashes propose, the texts decide.
+
+    Hashes and rows are sorted in one word, and a directory says where those begin that share their highest bits: 12 to
+    16 bytes for each id.
+    """
+
+    def __init__(self, ids: pa.Array) -> None:
+        self.ids = ids
+        bits = max(_row_bits(len(ids)), _LEAST_BITS)
+        self._mask, self._shift = _mask(bits), np.uint64(64 - bits)
+        self._sorted = np.empty(len(ids), np.uint64)
+        for start in range(0, len(ids), _HASHED_AT_ONCE):
+            self._sorted[start : start + _HASHED_AT_ONCE] = hashes(ids.slice(start, _HASHED_AT_ONCE))
+        _number(self._sorted, self._mask)
+        self._sorted.sort()
+        self._begins = np.empty((1 << bits) + 1, np.uint32)
+        self._begins[-1] = len(ids)
+        for start in range(0, 1 << bits, _HASHED_AT_ONCE):
+            some = self._begins[start : min(start + _HASHED_AT_ONCE, 1 << bits)]
+            first = np.arange(start, start + some.size, dtype=np.uint64) << self._shift
+            some[:] = np.searchsorted(self._sorted, first)
+
+    def pairs(self, others: pa.Array) -> tuple[Integers, Integers]:
+        """(row among the others, row among these), int64 [pairs], of all that are the same; the former ascend."""
+        hashed = hashes(others)
+        cells = (hashed >> self._shift).view(np.int64)
+        begins = self._begins.take(cells).astype(np.int64)
+        cells += 1
+        counts = self._begins.take(cells) - begins
+        theirs = np.repeat(np.arange(counts.size), counts)
+        begins -= np.cumsum(counts) - counts
+        found = self._sorted.take(begins.take(theirs) + np.arange(theirs.size))
+        alike = np.flatnonzero((found ^ hashed.take(theirs)) <= self._mask)
+        theirs, mine = theirs.take(alike), (found.take(alike) & self._mask).view(np.int64)
+        same = pc.equal(others.take(pa.array(theirs)), self.ids.take(pa.array(mine)))
+        if pc.all(same).as_py():
+            return theirs, mine
+        kept = np.asarray(same.to_numpy(zero_copy_only=False))
+        return theirs[kept], mine[kept]
 
 
 class IdentifierSet:
@@ -137,6 +221,21 @@ class IdentifierSet:
 
     def _lane(self, lane: int) -> Hashes:
         return np.concatenate([np.empty(0, np.uint64), *(part[lane] for part in self._parts)])
+
+
+def _row_bits(rows: int) -> int:
+    """Bits of the number of the last row."""
+    return max(rows - 1, 1).bit_length()
+
+
+def _mask(bits: int) -> np.uint64:
+    return np.uint64((1 << bits) - 1)
+
+
+def _number(hashed: Hashes, mask: np.uint64) -> None:
+    """Put the number of its row into the lowest bits of every hash."""
+    hashed &= ~mask
+    hashed |= np.arange(hashed.size, dtype=np.uint64)
 
 
 def _among(pairs: tuple[Hashes, Hashes], few: tuple[Hashes, Hashes]) -> npt.NDArray[np.bool_]:

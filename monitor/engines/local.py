@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from monitor.engines.freed import release_unused
 from monitor.log.tables import SEQUENCE, LogFile, ModelLog, TableName
 from monitor.windows import MICROSECONDS
 
@@ -84,6 +85,8 @@ def read_panes(
 
     Text that usually repeats comes as dictionaries.
     """
+    # What the range before took is not kept beside this one.
+    release_unused()
     known = log.schema(table)
     numbered = set() if known is None else set(known.names) - _DISTINCT_TEXT
     data = log.read(table, columns, start=wanted.start, end=wanted.end, versions=[wanted.version], numbered=numbered)

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake.exceptions import DeltaError
 
 from monitor.errors import OperatorError, RecordError
 from monitor.fault_points import fault_point
 from monitor.log import spool
 from monitor.log.agreement import alike, sift, widen
+from monitor.log.delta import DeltaError
 from monitor.log.tables import ModelLog, TableName, check_model_name
 from monitor.records import Kind, describe
 

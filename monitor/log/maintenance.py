@@ -9,8 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from deltalake.exceptions import CommitFailedError
-
+from monitor.log.delta import CommitFailedError
 from monitor.log.tables import DATE_COLUMN, KEPT, TABLES, ModelLog, TableName
 
 # Files that a commit replaced stay this long for those who read them; what a failed commit left goes then too.

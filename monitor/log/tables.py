@@ -22,18 +22,19 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
-from deltalake import (
+
+from monitor.errors import OperatorError
+from monitor.log.delta import (
     ColumnProperties,
+    CommitFailedError,
     CommitProperties,
     DeltaTable,
     PostCommitHookProperties,
+    TableNotFoundError,
     Transaction,
     WriterProperties,
     write_deltalake,
 )
-from deltalake.exceptions import CommitFailedError, TableNotFoundError
-
-from monitor.errors import OperatorError
 from monitor.records import EMBEDDING, PROBABILITY_PREFIX
 
 TableName = Literal["predictions", "labels", "matched"]

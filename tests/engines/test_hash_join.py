@@ -140,11 +140,11 @@ def test_ids_of_any_characters_are_joined_after_a_rewrite(log: ModelLog, monkeyp
 def test_parts_and_collisions_do_not_matter(log: ModelLog, monkeypatch: pytest.MonkeyPatch, change: str) -> None:
     if change == "small parts":
         # One file of labels at a time, and every row group of predictions for itself.
-        for name in ("_IDS_AT_ONCE", "_LABELS_AT_ONCE", "PART_ROWS", "_LEAST_BITS"):
+        for name in ("_IDS_AT_ONCE", "_TEXT_AT_ONCE", "_LABELS_AT_ONCE", "PART_ROWS"):
             monkeypatch.setattr(hash_join, name, 1)
     else:
         honest = identifiers.hashes
-        monkeypatch.setattr(hash_join, "hashes", lambda ids: honest(ids) % np.uint64(3) << np.uint64(50))
+        monkeypatch.setattr(identifiers, "hashes", lambda ids: honest(ids) % np.uint64(3) << np.uint64(50))
     random = np.random.default_rng(5)
     ids = [f"id-{place}" for place in range(60)]
     for version in ("1", "2"):
@@ -156,6 +156,21 @@ def test_parts_and_collisions_do_not_matter(log: ModelLog, monkeypatch: pytest.M
     found, rows = both(log, monkeypatch)
     assert (found.labels, found.waiting) == (78, frozenset({"nobody"}))
     assert {dict(row)["version"] for row in rows} == {"1", "2"}
+
+
+@pytest.mark.parametrize("limit", ["_IDS_AT_ONCE", "_TEXT_AT_ONCE"])
+def test_labels_of_one_stretch_are_looked_for_as_many_at_once_as_there_is_room_for(
+    log: ModelLog, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    monkeypatch.setattr(hash_join, limit, 40)
+    ids = [f"id-{place:03d}" for place in range(90)]
+    add(log, predictions(ids))
+    for start in range(0, 90, 9):
+        # The first have the event time of their prediction with them, the others not.
+        events = [EPOCH + place * 1_000_000 for place in range(start, start + 9)] if start < 27 else None
+        add(log, labels([*ids[start : start + 8], "nobody"], ["cat"] * 9, events=events), "labels")
+    found, rows = both(log, monkeypatch)
+    assert (found.waiting, {dict(row)["prediction_id"] for row in rows}) == ({"nobody"}, {*ids} - {*ids[8::9]})
 
 
 def test_who_has_a_prediction_by_another_label_does_not_wait(log: ModelLog, monkeypatch: pytest.MonkeyPatch) -> None:

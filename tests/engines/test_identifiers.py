@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitor.engines import identifiers
-from monitor.engines.identifiers import IdentifierSet, hashes, ranked, repeated
+from monitor.engines.identifiers import (
+    IdentifierIndex,
+    IdentifierSet,
+    TextRoom,
+    hashes,
+    ranked,
+    repeated,
+    text_bytes,
+)
 
 NAMES = st.lists(st.text(max_size=20), max_size=40)
 
@@ -85,3 +93,55 @@ def test_a_set_counts_distinct_ids(parts: list[list[str]], left_out: list[str]) 
     every = {name for part in parts for name in part}
     assert ids.count() == len(every)
     assert ids.count(set(left_out)) == len(every - set(left_out))
+
+
+def shared(ids: list[str], others: list[str]) -> list[tuple[int, int]]:
+    """(row among the others, row among the ids) of all that are the same, one by one."""
+    return [(row, mine) for row, other in enumerate(others) for mine, name in enumerate(ids) if name == other]
+
+
+def shared_by_index(ids: list[str], others: list[str]) -> tuple[list[int], list[tuple[int, int]]]:
+    theirs, mine = IdentifierIndex(pa.array(ids, pa.string())).pairs(pa.array(others, pa.string()))
+    return theirs.tolist(), sorted(zip(theirs.tolist(), mine.tolist(), strict=True))
+
+
+@given(NAMES, NAMES, st.integers(0, 20))
+def test_an_index_finds_every_pair_of_the_same_text(ids: list[str], others: list[str], common: int) -> None:
+    others = others + ids[:common]
+    theirs, found = shared_by_index(ids, others)
+    assert found == shared(ids, others)
+    assert theirs == sorted(theirs)
+
+
+@given(NAMES, NAMES, st.sampled_from([1, 2, 7]), st.sampled_from([0, 40, 60]))
+def test_an_index_finds_them_where_hashes_collide(ids: list[str], others: list[str], kinds: int, shift: int) -> None:
+    others = others + ids[::2]
+    with pytest.MonkeyPatch.context() as patch:
+        honest = identifiers.hashes
+        patch.setattr(identifiers, "hashes", lambda text: honest(text) % np.uint64(kinds) << np.uint64(shift))
+        assert shared_by_index(ids, others)[1] == shared(ids, others)
+
+
+def test_an_index_of_more_ids_than_are_hashed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(identifiers, "_HASHED_AT_ONCE", 1_000)
+    places = np.random.default_rng(1).permutation(20_000)
+    ids = pa.array([f"id-{place}" for place in places.tolist()])
+    theirs, mine = IdentifierIndex(ids).pairs(pa.array([f"id-{place}" for place in range(10_000, 30_000)]))
+    assert theirs.tolist() == list(range(10_000))
+    assert places[mine].tolist() == list(range(10_000, 20_000))
+
+
+@given(st.lists(NAMES, max_size=5), st.integers(0, 3))
+def test_room_takes_text_in_as_long_as_there_is_some(parts: list[list[str]], skipped: int) -> None:
+    arrays = [pa.array(part, pa.string()).slice(skipped) for part in parts]
+    rows, size = sum(map(len, arrays)), sum(map(text_bytes, arrays))
+    assert size == sum(len(name.encode()) for part in parts for name in part[skipped:])
+    room = TextRoom(rows, size)
+    assert all(room.add(array) for array in arrays)
+    assert not room.add(pa.array([""]))
+    assert room.array().to_pylist() == [name for part in parts for name in part[skipped:]]
+    small = TextRoom(rows + 2, size)
+    assert small.add(pa.concat_arrays([pa.array([], pa.string()), *arrays]))
+    assert not small.add(pa.array(["x"]))
+    assert small.add(pa.array([""]))
+    assert len(small.array()) == rows + 1
