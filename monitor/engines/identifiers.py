@@ -31,6 +31,8 @@ _LENGTH = np.uint64(0x9E3779B97F4A7C15)
 _HASHED_AT_ONCE = 1 << 17
 # Rows of up to this many bits are looked for at once.
 _LEAST_BITS = 12
+# Bits of the number of cells in which rows that may repeat are counted: 32 MB.
+_MOST_CELLS = 22
 # What of a word belongs to a text of so many bytes, at its end.
 _MASKS = np.array([(1 << 8 * size) - 1 for size in range(9)], dtype=np.uint64)
 
@@ -98,11 +100,15 @@ def repeated(ids: pa.Array | pa.ChunkedArray) -> tuple[Integers, Integers] | Non
     ids = one_array(ids)
     if len(ids) < 2:
         return None
-    keys, rows = ranked(hashes(ids))
+    hashed = hashes(ids)
+    # Most rows are the only ones of some that share the highest bits: only the others are sorted.
+    cells = (hashed >> np.uint64(64 - min(_row_bits(len(ids)) + 2, _MOST_CELLS))).view(np.int64)
+    several = np.flatnonzero(np.bincount(cells).take(cells) > 1)
+    keys, rows = ranked(hashed.take(several))
     same = keys[1:] == keys[:-1]
     if not same.any():
         return None
-    rows = np.sort(rows[np.append(same, False) | np.append(False, same)])
+    rows = np.sort(several[rows[np.append(same, False) | np.append(False, same)]])
     # The upper bits of a hash may agree by chance.
     codes = one_array(ids.take(pa.array(rows)).dictionary_encode()).indices.to_numpy(zero_copy_only=False)
     several = np.bincount(codes)[codes] > 1
