@@ -4,12 +4,13 @@
 version 7 are) or random; 10,000 labels of one day (clustered) or of all days (spread). A rescan reads the columns that
 an outcome needs of every row; the strategies find the same rows:
 
-- `find`: the log's way for few labels. Files by the statistics of their ids, then the id column, then the other columns
-  of row groups with a hit.
+- `find`: the log's way for few labels. Files by the statistics of their ids, row groups by the hashes that are kept
+  beside the log, then their id column, then the other columns of row groups with a hit.
+- `first find`: the same where no hashes are kept yet. It reads the id column of every file that the statistics leave,
+  and keeps its hashes.
 - `id scan`: the id column of every file, nothing else: the bound for labels spread over all days.
 - `join`: the log's way for many labels. The id column of every file whose range of ids overlaps the labels', then the
   other columns of row groups with a hit.
-- `index`: a sorted file of (hash of id, row group) beside the log, made once, read by memory map.
 """
 
 from __future__ import annotations
@@ -100,6 +101,15 @@ def id_scan(log: ModelLog, ids: pa.Array) -> int:
     return int(found)
 
 
+def by_first_find(log: ModelLog, ids: pa.Array) -> int:
+    """`engines.local.find`, with no hashes kept."""
+    for file in log.files("predictions"):
+        kept = log.hash_file("predictions", file)
+        assert kept is not None
+        kept.unlink(missing_ok=True)
+    return by_find(log, ids)
+
+
 def by_find(log: ModelLog, ids: pa.Array) -> int:
     """`engines.local.find`."""
     rows = find(log, "predictions", ids, output_columns(log))
@@ -126,51 +136,6 @@ def add_labels(log: ModelLog, ids: pa.Array) -> None:
     log.append("labels", pa.table([columns[item.name] for item in schema], schema=schema), {})
 
 
-class HashIndex:
-    """(hash of id, file and row group), sorted by hash, in two files that are mapped."""
-
-    def __init__(self, log: ModelLog, folder: Path) -> None:
-        self._files = [file.uri for file in log.files("predictions")]
-        hashes, places = [], []
-        for number, uri in enumerate(self._files):
-            parquet = pq.ParquetFile(uri)
-            for group in range(parquet.num_row_groups):
-                column = parquet.read_row_group(group, columns=["prediction_id"]).column("prediction_id")
-                found = self.hashes(column.combine_chunks())
-                hashes.append(found)
-                places.append(np.full(found.size, number * 1_000 + group, np.uint32))
-        keys = np.concatenate(hashes)
-        order = np.argsort(keys, kind="stable")
-        np.save(folder / "keys.npy", keys[order])
-        np.save(folder / "places.npy", np.concatenate(places)[order])
-        self._keys = np.load(folder / "keys.npy", mmap_mode="r")
-        self._places = np.load(folder / "places.npy", mmap_mode="r")
-        self.bytes = sum(path.stat().st_size for path in folder.glob("*.npy"))
-
-    @staticmethod
-    def hashes(column: pa.Array) -> np.ndarray:
-        """64 bits of the ids, which all have 32 digits here."""
-        column = column.cast(pa.string())
-        text = np.frombuffer(column.buffers()[2], np.uint64, len(column) * 4, column.offset * 32).reshape(-1, 4)
-        mixed = text[:, 0]
-        for k in range(1, 4):
-            mixed = (mixed ^ (mixed >> np.uint64(29))) * np.uint64(0xBF58476D1CE4E5B9) ^ text[:, k]
-        return mixed
-
-    def search(self, _: ModelLog, ids: pa.Array) -> int:
-        """The rows, from the row groups that the index names."""
-        keys = np.sort(self.hashes(ids))
-        low, high = np.searchsorted(self._keys, keys, "left"), np.searchsorted(self._keys, keys, "right")
-        places = np.unique(
-            np.concatenate([self._places[a:b] for a, b in zip(low.tolist(), high.tolist(), strict=True)])
-        )
-        found = 0
-        for place in places.tolist():
-            rows = pq.ParquetFile(self._files[place // 1_000]).read_row_group(place % 1_000, columns=list(SEARCHED))
-            found += rows.filter(pc.is_in(rows.column("prediction_id"), value_set=ids)).num_rows
-        return found
-
-
 def measured(search: Callable[[ModelLog, pa.Array], int], log: ModelLog, ids: pa.Array) -> tuple[float, float]:
     """Wall and processor time of the quicker of two runs; all labels have to be found."""
     best = (float("inf"), float("inf"))
@@ -194,18 +159,15 @@ def main() -> None:
     for ordered in [options.ids == "time-ordered"] if options.ids != "both" else [True, False]:
         with tempfile.TemporaryDirectory() as name:
             log = fill(Path(name) / "log", rows, ordered=ordered)
-            started = time.process_time()
-            index = HashIndex(log, Path(name))
-            made = time.process_time() - started
             for spread in (False, True):
                 ids = wanted(log, spread=spread)
                 add_labels(log, ids)
                 strategies: dict[str, Callable[[ModelLog, pa.Array], int]] = {
                     "rescan": rescan,
                     "id scan": id_scan,
+                    "first find": by_first_find,
                     "find": by_find,
                     "join": by_join,
-                    "index": index.search,
                 }
                 whole = 0.0
                 for strategy, search in strategies.items():
@@ -217,8 +179,6 @@ def main() -> None:
                         f"{100 * processor / whole:.1f} % |",
                         flush=True,
                     )
-            what = f"making the index ({index.bytes / rows:.0f} bytes a row)"
-            print(f"| {rows:,} | {kind} | – | {what} | – | {made:.3f} | |", flush=True)
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ _LANES = (
 _LENGTH = np.uint64(0x9E3779B97F4A7C15)
 # Hashes are made of so many ids at once: what is needed meanwhile takes five times their memory.
 _HASHED_AT_ONCE = 1 << 17
-# Rows of up to this many bits are looked for at once.
+# Bits of the number of cells of the smallest directory.
 _LEAST_BITS = 12
 # Bits of the number of cells in which rows that may repeat are counted: 32 MB.
 _MOST_CELLS = 22
@@ -81,14 +81,25 @@ def hashes(ids: pa.Array, lane: int = 0) -> Hashes:
     return hashed
 
 
+def row_mask(rows: int) -> np.uint64:
+    """The lowest bits of a hash, in which the number of any of so many rows has room."""
+    return np.uint64((1 << max(rows - 1, 1).bit_length()) - 1)
+
+
+def numbered(hashed: Hashes, out: Hashes | None = None) -> Hashes:
+    """Every hash with the number of its row in its lowest bits, as many as `row_mask` says; in `out` if it is given."""
+    result = np.bitwise_and(hashed, ~row_mask(hashed.size), out=out)
+    result |= np.arange(hashed.size, dtype=np.uint64)
+    return result
+
+
 def ranked(hashed: Hashes) -> tuple[Hashes, npt.NDArray[np.uint32]]:
     """(hashes in order without their lowest bits, the row of each): one plain sort of hash and row in one word.
 
     As many bits are left out as hold the number of rows, at most 2³².
     """
-    mask = _mask(_row_bits(hashed.size))
-    keys = hashed.copy()
-    _number(keys, mask)
+    mask = row_mask(hashed.size)
+    keys = numbered(hashed)
     keys.sort()
     rows = (keys & mask).astype(np.uint32)
     keys &= ~mask
@@ -102,7 +113,7 @@ def repeated(ids: pa.Array | pa.ChunkedArray) -> tuple[Integers, Integers] | Non
         return None
     hashed = hashes(ids)
     # Most rows are the only ones of some that share the highest bits: only the others are sorted.
-    cells = (hashed >> np.uint64(64 - min(_row_bits(len(ids)) + 2, _MOST_CELLS))).view(np.int64)
+    cells = (hashed >> np.uint64(64 - min(len(ids).bit_length() + 2, _MOST_CELLS))).view(np.int64)
     several = np.flatnonzero(np.bincount(cells).take(cells) > 1)
     keys, rows = ranked(hashed.take(several))
     same = keys[1:] == keys[:-1]
@@ -166,13 +177,13 @@ class IdentifierIndex:
 
     def __init__(self, ids: pa.Array) -> None:
         self.ids = ids
-        bits = max(_row_bits(len(ids)), _LEAST_BITS)
-        self._mask, self._shift = _mask(bits), np.uint64(64 - bits)
+        self._mask = row_mask(len(ids))
+        bits = max(int(self._mask).bit_length(), _LEAST_BITS)
+        self._shift = np.uint64(64 - bits)
         self._sorted = np.empty(len(ids), np.uint64)
         for start in range(0, len(ids), _HASHED_AT_ONCE):
             self._sorted[start : start + _HASHED_AT_ONCE] = hashes(ids.slice(start, _HASHED_AT_ONCE))
-        _number(self._sorted, self._mask)
-        self._sorted.sort()
+        numbered(self._sorted, out=self._sorted).sort()
         self._begins = np.empty((1 << bits) + 1, np.uint32)
         self._begins[-1] = len(ids)
         for start in range(0, 1 << bits, _HASHED_AT_ONCE):
@@ -227,21 +238,6 @@ class IdentifierSet:
 
     def _lane(self, lane: int) -> Hashes:
         return np.concatenate([np.empty(0, np.uint64), *(part[lane] for part in self._parts)])
-
-
-def _row_bits(rows: int) -> int:
-    """Bits of the number of the last row."""
-    return max(rows - 1, 1).bit_length()
-
-
-def _mask(bits: int) -> np.uint64:
-    return np.uint64((1 << bits) - 1)
-
-
-def _number(hashed: Hashes, mask: np.uint64) -> None:
-    """Put the number of its row into the lowest bits of every hash."""
-    hashed &= ~mask
-    hashed |= np.arange(hashed.size, dtype=np.uint64)
 
 
 def _among(pairs: tuple[Hashes, Hashes], few: tuple[Hashes, Hashes]) -> npt.NDArray[np.bool_]:

@@ -7,8 +7,11 @@ clocks.
 from __future__ import annotations
 
 import bisect
+import os
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +20,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from monitor.engines.freed import release_unused
+from monitor.engines.hash_files import LEAST_ROWS, MOST_ROWS, keep_hashes, proposed_rows
+from monitor.engines.identifiers import Hashes, Integers, hashes, one_array
 from monitor.log.tables import SEQUENCE, LogFile, ModelLog, TableName
 from monitor.windows import MICROSECONDS
 
 # Rows read at once when panes are rebuilt; a pane larger than this is still read whole.
 CHUNK_ROWS = 400_000
+# Files that are searched at once: each takes memory.
+_THREADS = 4
 _DISTINCT_TEXT = frozenset({"prediction_id", "request_id", "version"})
 
 
@@ -117,8 +124,9 @@ def find(
 ) -> pa.Table | None:
     """Rows of `table` whose prediction_id is among `identifiers` (string array, no repeats); None if there are none.
 
-    Files are pruned by time and by id range (time-ordered ids make that sharp); then the id column is read once, and
-    the other columns only of row groups that hold a hit.
+    Files are pruned by time and by id range (time-ordered ids make that sharp); then the id column is read, and the
+    other columns only of row groups that hold a hit. Of large files the hashes of the ids are kept when they are read
+    first: from then on only row groups that may hold a hit are read at all.
     """
     if len(identifiers) == 0:
         return None
@@ -129,17 +137,22 @@ def find(
     known = known.append(pa.field(SEQUENCE, pa.int64()))
     wanted = ["prediction_id", *(name for name in columns if name in known.names and name != "prediction_id")]
     names = wanted if until is None or SEQUENCE in wanted else [*wanted, SEQUENCE]
-    found: list[pa.Table] = []
-    for file in log.files(table, start=start, end=end):
-        if not _may_hold(file, ordered):
-            continue
-        if until is not None and file.sequence is not None and file.sequence[0] > until:
-            continue
-        rows = _find_in_file(file, identifiers, names, known)
+    hashed = np.sort(hashes(identifiers))
+
+    def look_in(file: LogFile) -> pa.Table | None:
+        kept = log.hash_file(table, file) if LEAST_ROWS <= file.rows <= MOST_ROWS else None
+        rows = _find_in_file(file, identifiers, hashed, kept, names, known)
         if rows is not None and until is not None:
             rows = rows.filter(pc.less_equal(rows.column(SEQUENCE), until))
-        if rows is not None and rows.num_rows:
-            found.append(rows.select(wanted))
+        return rows.select(wanted) if rows is not None and rows.num_rows else None
+
+    candidates = [
+        file
+        for file in log.files(table, start=start, end=end)
+        if _may_hold(file, ordered) and (until is None or file.sequence is None or file.sequence[0] <= until)
+    ]
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, _THREADS)) as pool:
+        found = [rows for rows in pool.map(look_in, candidates) if rows is not None]
     return pa.concat_tables(found) if found else None
 
 
@@ -158,18 +171,49 @@ def _may_hold(file: LogFile, ordered: list[str]) -> bool:
     return position < len(ordered) and ordered[position] <= file.identifiers[1]
 
 
-def _find_in_file(file: LogFile, identifiers: pa.Array, names: Sequence[str], known: pa.Schema) -> pa.Table | None:
+def _find_in_file(
+    file: LogFile, identifiers: pa.Array, hashed: Hashes, kept: Path | None, names: Sequence[str], known: pa.Schema
+) -> pa.Table | None:
+    proposed = None if kept is None else proposed_rows(kept, file.rows, hashed)
+    if proposed is None:
+        parts = list(_scanned(file, identifiers, kept, names, known))
+    else:
+        parts = list(_looked_up(file, identifiers, proposed, names, known)) if proposed.size else []
+    return pa.concat_tables(parts) if parts else None
+
+
+def _scanned(
+    file: LogFile, identifiers: pa.Array, kept: Path | None, names: Sequence[str], known: pa.Schema
+) -> Iterator[pa.Table]:
+    """Every id is read, and its hash kept if there is a place for it."""
     parquet = open_file(file, known)
-    # A file that delta-rs rewrote says of itself that its text is of another Arrow type.
     others = [name for name in names if name != "prediction_id"]
-    parts: list[pa.Table] = []
+    read: list[Hashes] = []
     for group in range(parquet.num_row_groups):
         ids = read_group(parquet, group, ["prediction_id"], known)
-        hits = pc.is_in(ids.column("prediction_id"), value_set=identifiers)
+        if kept is not None:
+            read.append(hashes(one_array(ids.column(0))))
+        hits = pc.is_in(ids.column(0), value_set=identifiers)
         if pc.any(hits).as_py():
             columns = [ids.column(0), *read_group(parquet, group, others, known).columns]
-            parts.append(pa.table(columns, names=["prediction_id", *others]).filter(hits).select(names))
-    return pa.concat_tables(parts) if parts else None
+            yield pa.table(columns, names=["prediction_id", *others]).filter(hits).select(names)
+    if kept is not None:
+        keep_hashes(kept, np.concatenate(read))
+
+
+def _looked_up(
+    file: LogFile, identifiers: pa.Array, rows: Integers, names: Sequence[str], known: pa.Schema
+) -> Iterator[pa.Table]:
+    """Of the proposed rows those that have one of the ids."""
+    parquet = open_file(file, known)
+    start = 0
+    for group in range(parquet.num_row_groups):
+        end = start + parquet.metadata.row_group(group).num_rows
+        low, high = np.searchsorted(rows, (start, end)).tolist()
+        if low < high:
+            found = read_group(parquet, group, names, known).take(pa.array(rows[low:high] - start))
+            yield found.filter(pc.is_in(found.column("prediction_id"), value_set=identifiers))
+        start = end
 
 
 def open_file(file: LogFile, known: pa.Schema) -> pq.ParquetFile:

@@ -81,6 +81,7 @@ def _vacuum(log: ModelLog, table: TableName, hours: int) -> int:
     found = handle.vacuum(retention_hours=hours, dry_run=True, enforce_retention_duration=False, full=True)
     if found:
         handle.vacuum(retention_hours=hours, dry_run=False, enforce_retention_duration=False, full=True)
+    log.remove_stale_hashes(table)
     return len(found)
 
 
