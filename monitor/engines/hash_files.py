@@ -10,6 +10,7 @@ then all ids are read, as without it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from pathlib import Path
@@ -39,7 +40,8 @@ def keep_hashes(path: Path, hashed: Hashes) -> None:
             os.fsync(file.fileno())
         part.replace(path)
     except OSError:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
 
 
 def proposed_rows(path: Path, rows: int, hashed: Hashes) -> Integers | None:
