@@ -210,7 +210,11 @@ class ModelCycle:
         state.remove_pending(name, from_labels.resolved | from_predictions.resolved)
         horizon = round(self.settings.labels.horizon_seconds * MICROSECONDS)
         orphans = state.expire_pending(name, now - horizon)
-        for key, amount in (("received", from_labels.labels), ("orphan", orphans)):
+        for key, amount in (
+            ("received", from_labels.labels),
+            ("orphan", orphans),
+            ("surplus", from_labels.surplus),
+        ):
             state.add(name, "labels", key, amount)
 
     def _count_repeats(self, state: Transaction, tally: Tally, repeats: matching.Repeats) -> None:

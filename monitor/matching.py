@@ -20,7 +20,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from monitor.engines.hash_join import join_labels
+from monitor.engines.identifiers import one_array
 from monitor.engines.local import event_times, find
+from monitor.engines.winners import crowded_labels
 from monitor.label_join import LabelSettings
 from monitor.log.tables import SEQUENCE, ModelLog
 from monitor.records import FEATURE_PREFIX, PROBABILITY_PREFIX, SEGMENT_PREFIX
@@ -38,11 +40,15 @@ MANY_LABELS = 50_000
 
 @dataclass(frozen=True)
 class Matching:
-    """What one run found: labels taken in, ids that waited and wait no more, ids that wait for their prediction."""
+    """What one run found: labels taken in, ids that waited and wait no more, ids that wait for their prediction.
+
+    `surplus` labels were too many of their ids.
+    """
 
     labels: int
     resolved: frozenset[str]
     waiting: frozenset[str]
+    surplus: int = 0
 
 
 def match_labels(
@@ -56,11 +62,13 @@ def match_labels(
     new = sum(file.rows for file in log.files("labels", after=after))
     if new >= MANY_LABELS and log.local and log.schema("predictions") is not None:
         return _match_many(log, settings, after, until, predictions_until, pending)
-    count = 0
+    count = surplus = 0
     resolved: set[str] = set()
     waiting: set[str] = set()
-    for labels in _chunks(log, "labels", after, until):
-        count += labels.num_rows
+    for new_labels in _chunks(log, "labels", after, until):
+        count += new_labels.num_rows
+        labels, others = _not_crowded(new_labels)
+        surplus += others
         ids = _ids(labels)
         predictions = find(
             log, "predictions", ids, output_columns(log), until=predictions_until, **_known_range(labels)
@@ -73,24 +81,26 @@ def match_labels(
                 log.append("matched", joined, {})
         resolved |= _among(pending, hits)
         waiting |= set(ids.filter(pc.invert(pc.is_in(ids, value_set=hits))).to_pylist())
-    return Matching(count, frozenset(resolved), frozenset(waiting))
+    return Matching(count, frozenset(resolved), frozenset(waiting), surplus)
 
 
 def _match_many(
     log: ModelLog, settings: LabelSettings, after: int, until: int, predictions_until: int, pending: pa.Array
 ) -> Matching:
     horizon = round(settings.horizon_seconds * MICROSECONDS)
+    surplus = 0
     resolved: set[str] = set()
     waiting: set[str] = set()
     for part in join_labels(
         log, output_columns(log), after=after, until=until, predictions_until=predictions_until, horizon=horizon
     ):
+        surplus += part.surplus
         waiting |= set(part.missing.to_pylist())
         if part.rows.num_rows:
             resolved |= _among(pending, part.rows.column("prediction_id"))
             log.append("matched", part.rows, {})
     count = sum(batch.num_rows for batch in log.scan("labels", ["label_time"], after=after, until=until))
-    return Matching(count, frozenset(resolved), frozenset(waiting))
+    return Matching(count, frozenset(resolved), frozenset(waiting), surplus)
 
 
 def match_predictions(
@@ -105,7 +115,7 @@ def match_predictions(
         labels = find(log, "labels", ids, columns, start=earliest, until=labels_until)
         if labels is None:
             continue
-        joined = _joined(predictions, labels, settings)
+        joined = _joined(predictions, _not_crowded(labels)[0], settings)
         if joined.num_rows:
             log.append("matched", joined, {})
         resolved |= _among(pending, _ids(joined))
@@ -231,6 +241,14 @@ def _joined(predictions: pa.Table, labels: pa.Table, settings: LabelSettings) ->
     # The same rule in both directions, however the files are cut: what was known a horizon before is another thing's.
     age = np.asarray(event_times(joined) - event_times(joined, "label_time"))
     return joined.filter(pa.array(age <= round(settings.horizon_seconds * MICROSECONDS)))
+
+
+def _not_crowded(labels: pa.Table) -> tuple[pa.Table, int]:
+    """(the labels that count where an id has very many, how many others there are)."""
+    crowded = crowded_labels(
+        one_array(labels.column("prediction_id")), labels.column("label"), event_times(labels, "label_time")
+    )
+    return (labels, 0) if crowded is None else (labels.filter(pa.array(crowded[0])), crowded[1])
 
 
 def _known_range(labels: pa.Table) -> dict[str, int]:

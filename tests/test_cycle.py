@@ -248,6 +248,18 @@ def test_a_label_without_a_prediction_is_an_orphan_after_the_horizon(bench: Benc
     assert report.labels_total["orphan"] == 1
 
 
+def test_where_one_id_stands_for_many_predictions_and_labels_the_rest_is_told_as_surplus(bench: Bench) -> None:
+    truth = truth_for(IDS)
+    bench.send(predictions(IDS, start=START), labels(IDS, [truth[name] for name in IDS]))
+    bench.send(predictions(["customer"] * 50, start=START))
+    for minute in range(50):
+        bench.send(labels(["customer"], ["cat"], time=START + HOUR + minute * MINUTE))
+    report = bench.run(START + 2 * HOUR)
+    assert report.labels_total["surplus"] == 50 - 16
+    assert (report.labels_total["received"], report.labels_total["matched"]) == (len(IDS) + 50, len(IDS) + 1)
+    assert report.repeats_total["conflicting"] == 49
+
+
 def test_a_label_reaches_every_version_that_answered(bench: Bench) -> None:
     truth = truth_for(IDS)
     first, second = predictions(IDS, start=START), predictions(IDS, start=START, version="2", seed=5)

@@ -25,6 +25,7 @@ import pyarrow.compute as pc
 from monitor.engines.freed import keep_freed, release_unused
 from monitor.engines.identifiers import IdentifierIndex, Integers, TextRoom, one_array, text_bytes
 from monitor.engines.local import event_times, open_file, read_group
+from monitor.engines.winners import MOST_LABELS, crowded_labels
 from monitor.log.tables import SEQUENCE, LogFile, ModelLog, TableName
 from monitor.records import SEGMENT_PREFIX
 
@@ -48,10 +49,11 @@ _FEW = frozenset({"version", "prediction", "label", "source"})
 
 @dataclass(frozen=True)
 class Joined:
-    """Some labels with their predictions, and the ids of labels that found none."""
+    """Some labels with their predictions, the ids of labels that found none, and how many do not count (`winners`)."""
 
     rows: pa.Table
     missing: pa.Array
+    surplus: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +88,7 @@ def join_labels(
         search = _Search(log, (after, until), predictions_until, horizon)
         search.look_for(files)
         release_unused()
-        yield Joined(search.nothing(columns), search.missing())
+        yield Joined(search.nothing(columns), search.missing(), search.surplus)
         # The next part is read while the one before is used.
         for rows in _ahead(search.parts(columns, part_rows or PART_ROWS)):
             if search.takes_much:
@@ -155,6 +157,7 @@ class _Search:
         self._found: dict[str, list[_Pairs]] = {}
         self._missing: list[pa.Array] = []
         self._count = 0
+        self.surplus = 0
 
     @property
     def takes_much(self) -> bool:
@@ -189,6 +192,14 @@ class _Search:
         start, end = batch.events()
         truth, times = batch.truth()
         index = IdentifierIndex(ids)
+        crowded = None
+        if index.may_repeat_over(MOST_LABELS):
+            crowded = crowded_labels(ids, truth.column("label"), times)
+        if crowded is not None:
+            counts, surplus = crowded
+            ids, truth, times = ids.filter(pa.array(counts)), truth.filter(pa.array(counts)), times[counts]
+            index = IdentifierIndex(ids)
+            self.surplus += surplus
         found = np.zeros(times.size, dtype=bool)
         candidates = [
             file

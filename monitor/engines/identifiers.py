@@ -191,6 +191,14 @@ class IdentifierIndex:
             first = np.arange(start, start + some.size, dtype=np.uint64) << self._shift
             some[:] = np.searchsorted(self._sorted, first)
 
+    def may_repeat_over(self, times: int) -> bool:
+        """Whether any id may be there more than so many times; False is certain."""
+        for start in range(times, self._sorted.size, _HASHED_AT_ONCE):
+            some = self._sorted[start : start + _HASHED_AT_ONCE]
+            if (some ^ self._sorted[start - times : start - times + some.size] <= self._mask).any():
+                return True
+        return False
+
     def pairs(self, others: pa.Array) -> tuple[Integers, Integers]:
         """(row among the others, row among these), int64 [pairs], of all that are the same; the former ascend."""
         hashed = hashes(others)

@@ -21,6 +21,9 @@ from monitor.engines.local import event_times
 from monitor.log.tables import BOOKKEEPING
 from monitor.records import FEATURE_PREFIX, PROBABILITY_PREFIX, SEGMENT_PREFIX
 
+# So many labels of one id that say different things count among those that come together: where one id stands for many
+# predictions and many labels, each with each would be their product.
+MOST_LABELS = 16
 _NAN = np.float64("nan").view(np.int64)
 
 
@@ -63,6 +66,33 @@ def unique_outcomes(rows: pa.Table, superseded: dict[str, int] | None = None) ->
     rivals.keep_latest("label_time")
     rivals.keep_content(["label"], largest=True)
     return _keep(rows, found[0], rivals.first())
+
+
+def crowded_labels(
+    ids: pa.Array, labels: pa.Array | pa.ChunkedArray, times: Integers
+) -> tuple[npt.NDArray[np.bool_], int] | None:
+    """(which labels count, how many others would say something else); None if no id has over `MOST_LABELS`.
+
+    `times` (µs) are those of the labels. Of such an id the newest count, of labels that say the same of the same time
+    one.
+    """
+    found = repeated(ids)
+    if found is None or np.bincount(found[1]).max() <= MOST_LABELS:
+        return None
+    rows, codes = found
+    crowded = np.flatnonzero((np.bincount(codes) > MOST_LABELS)[codes])
+    rows, codes = rows[crowded], codes[crowded]
+    values = content_codes(pa.table({"label": labels}).take(pa.array(rows)), ["label"])
+    order = np.lexsort((values, -times[rows], codes))
+    rows, codes, values, moments = rows[order], codes[order], values[order], times[rows[order]]
+    is_other = np.append(True, (np.diff(codes) != 0) | (np.diff(moments) != 0) | (np.diff(values) != 0))
+    others = np.flatnonzero(is_other)
+    starts, group = _groups(codes[others])
+    is_newest = np.arange(others.size) - starts[group] < MOST_LABELS
+    counts = np.ones(len(ids), dtype=bool)
+    counts[rows] = False
+    counts[rows[others[is_newest]]] = True
+    return counts, int((~is_newest).sum())
 
 
 class _Rivals:

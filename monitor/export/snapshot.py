@@ -83,8 +83,8 @@ class ModelSnapshot:
     `windows` holds per version and length the rolling window (maturity provisional) and the latest final one; it is
     ignored where `success` is False, since old numbers must not stay. `predictions_total` is by version,
     `repeats_total` by kind (identical, conflicting), `labels_total` by state (received, matched, corrected,
-    contradicted, orphan; expired are predictions whose label did not come in time), `rejected_total` by reason; these
-    only grow.
+    contradicted, orphan, surplus; expired are predictions whose label did not come in time), `rejected_total` by
+    reason; these only grow.
     """
 
     model: str

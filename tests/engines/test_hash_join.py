@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from monitor import matching
-from monitor.engines import hash_join, identifiers, local
+from monitor.engines import hash_join, identifiers, local, winners
 from monitor.label_join import LabelSettings
 from monitor.log.tables import ModelLog
 from monitor.matching import Matching, match_labels
@@ -171,6 +171,30 @@ def test_labels_of_one_stretch_are_looked_for_as_many_at_once_as_there_is_room_f
         add(log, labels([*ids[start : start + 8], "nobody"], ["cat"] * 9, events=events), "labels")
     found, rows = both(log, monkeypatch)
     assert (found.waiting, {dict(row)["prediction_id"] for row in rows}) == ({"nobody"}, {*ids} - {*ids[8::9]})
+
+
+def test_where_ids_name_many_predictions_and_labels_not_each_is_joined_with_each(
+    log: ModelLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = [f"customer-{place % 3}" for place in range(300)]
+    add(log, predictions([*ids, "alone"]))
+    for start in range(0, 300, 100):
+        newer = EPOCH + HOUR * (1 + start // 100)
+        batch = labels(ids[start : start + 100], [CLASSES[place % 2] for place in range(100)], time=newer)
+        moments = pa.array([newer + place for place in range(100)]).cast(batch.schema.field("label_time").type)
+        add(log, batch.set_column(batch.schema.get_field_index("label_time"), "label_time", moments), "labels")
+    add(log, labels(["alone"], ["owl"], time=EPOCH + HOUR), "labels")
+    found, rows = both(log, monkeypatch)
+    assert (found.labels, found.waiting, found.surplus) == (301, frozenset(), 300 - 3 * 16)
+    assert len(rows) <= 300 * 16 + 1
+    # The newest label of all is among those that count.
+    times = {int(dict(row)["label_time"].timestamp() * 1e6) for row in rows}
+    assert max(times) == EPOCH + 3 * HOUR + 99
+    monkeypatch.setattr(hash_join, "MOST_LABELS", 1_000)
+    monkeypatch.setattr(winners, "MOST_LABELS", 1_000)
+    everything, rows_of_all = both(log, monkeypatch)
+    assert (everything.surplus, len(rows_of_all)) == (0, 3 * 100 * 100 + 1)
+    assert rows < rows_of_all
 
 
 def test_who_has_a_prediction_by_another_label_does_not_wait(log: ModelLog, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -145,3 +145,11 @@ def test_room_takes_text_in_as_long_as_there_is_some(parts: list[list[str]], ski
     assert not small.add(pa.array(["x"]))
     assert small.add(pa.array([""]))
     assert len(small.array()) == rows + 1
+
+
+@given(st.lists(st.sampled_from("abcd"), max_size=30), st.integers(1, 8))
+def test_an_index_knows_whether_an_id_is_there_very_often(ids: list[str], times: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(identifiers, "_HASHED_AT_ONCE", 4)
+        index = IdentifierIndex(pa.array(ids, pa.string()))
+        assert index.may_repeat_over(times) == any(ids.count(name) > times for name in ids)

@@ -11,7 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitor.engines.winners import content_codes, content_hashes, unique_outcomes, unique_predictions
+from monitor.engines import winners
+from monitor.engines.winners import (
+    content_codes,
+    content_hashes,
+    crowded_labels,
+    unique_outcomes,
+    unique_predictions,
+)
 from monitor.log.tables import SEQUENCE
 from monitor.records import TIMESTAMP
 
@@ -148,3 +155,31 @@ def test_a_corrected_label_wins_over_one_that_was_joined_before_segments_were_wr
         }
     )
     assert unique_outcomes(rows).column("label").to_pylist() == ["cat"]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(["cat", "dog", "owl"]), st.integers(0, 4)), max_size=60),
+    st.integers(1, 6),
+)
+def test_of_an_id_with_very_many_labels_the_newest_different_ones_count(
+    rows: list[tuple[str, str, int]], most: int
+) -> None:
+    ids, labels, times = (list(part) for part in zip(*rows, strict=True)) if rows else ([], [], [])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(winners, "MOST_LABELS", most)
+        found = crowded_labels(pa.array(ids, pa.string()), pa.array(labels, pa.string()), np.array(times, np.int64))
+    crowded = {name for name in ids if ids.count(name) > most}
+    assert (found is not None) == bool(crowded)
+    if found is None:
+        return
+    kept = [row for row, counts in zip(rows, found[0].tolist(), strict=True) if counts]
+    assert [row for row in kept if row[0] not in crowded] == [row for row in rows if row[0] not in crowded]
+    surplus = 0
+    for name in crowded:
+        every = sorted({row for row in rows if row[0] == name}, key=lambda row: -row[2])
+        mine = [row for row in kept if row[0] == name]
+        assert len(mine) == len(set(mine)) == min(len(every), most)
+        # As new as the newest that there are.
+        assert sorted(row[2] for row in mine) == sorted(row[2] for row in every[:most])
+        surplus += max(len(every) - most, 0)
+    assert found[1] == surplus
