@@ -31,6 +31,11 @@ def release_unused() -> None:
 
     Every allocator (Arrow's, glibc for NumPy, that of delta-rs) keeps what it has, and what they keep adds up.
     """
-    pa.default_memory_pool().release_unused()
+    release_arrow()
     if _trim is not None:
         _trim(0)
+
+
+def release_arrow() -> None:
+    """Give back what Arrow keeps, from one batch to the next: what glibc gives back it would have to make anew."""
+    pa.default_memory_pool().release_unused()

@@ -22,7 +22,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from monitor.engines.freed import keep_freed, release_unused
+from monitor.engines.freed import keep_freed, release_arrow, release_unused
 from monitor.engines.identifiers import IdentifierIndex, Integers, TextRoom, one_array, text_bytes
 from monitor.engines.local import event_times, open_file, read_group
 from monitor.engines.winners import MOST_LABELS, crowded_labels
@@ -92,7 +92,7 @@ def join_labels(
         # The next part is read while the one before is used.
         for rows in _ahead(search.parts(columns, part_rows or PART_ROWS)):
             if search.takes_much:
-                release_unused()
+                release_arrow()
             yield Joined(rows, pa.array([], pa.string()))
 
 
@@ -169,7 +169,7 @@ class _Search:
         names = ["prediction_id", *_LABEL_COLUMNS, "event_time", SEQUENCE]
         after, until = self._sequences
         batch, batches = _Labels(TextRoom(_IDS_AT_ONCE, _TEXT_AT_ONCE)), 1
-        for rows in (rows for file in files for rows in _groups(file, names, self._labels)):
+        for rows in _ahead(rows for file in files for rows in _groups(file, names, self._labels)):
             is_new = pc.and_(pc.greater(rows.column(SEQUENCE), after), pc.less_equal(rows.column(SEQUENCE), until))
             labels = rows if pc.all(is_new).as_py() else rows.filter(is_new)
             if not batch.add(labels):

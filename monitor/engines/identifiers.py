@@ -27,7 +27,7 @@ _LANES = (
     (np.uint64(0xBB67AE8584CAA73B), np.uint64(0x94D049BB133111EB)),
 )
 _LENGTH = np.uint64(0x9E3779B97F4A7C15)
-# Hashes are made of so many ids at once: what is needed meanwhile takes five times their memory.
+# Hashes are made of so many ids at once (a power of two): what is needed meanwhile takes five times their memory.
 _HASHED_AT_ONCE = 1 << 17
 # Bits of the number of cells of the smallest directory.
 _LEAST_BITS = 12
@@ -186,10 +186,12 @@ class IdentifierIndex:
         numbered(self._sorted, out=self._sorted).sort()
         self._begins = np.empty((1 << bits) + 1, np.uint32)
         self._begins[-1] = len(ids)
-        for start in range(0, 1 << bits, _HASHED_AT_ONCE):
-            some = self._begins[start : min(start + _HASHED_AT_ONCE, 1 << bits)]
-            first = np.arange(start, start + some.size, dtype=np.uint64) << self._shift
-            some[:] = np.searchsorted(self._sorted, first)
+        edges = np.arange(0, (1 << bits) + 1, min(_HASHED_AT_ONCE, 1 << bits))
+        places = [*np.searchsorted(self._sorted, edges[:-1].astype(np.uint64) << self._shift).tolist(), len(ids)]
+        for start, end, low, high in zip(edges[:-1].tolist(), edges[1:].tolist(), places, places[1:], strict=False):
+            cells = (self._sorted[low:high] >> self._shift).view(np.int64) - start
+            counts = np.bincount(cells, minlength=end - start)
+            self._begins[start:end] = low + np.cumsum(counts) - counts
 
     def may_repeat_over(self, times: int) -> bool:
         """Whether any id may be there more than so many times; False is certain."""

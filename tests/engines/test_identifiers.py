@@ -123,7 +123,7 @@ def test_an_index_finds_them_where_hashes_collide(ids: list[str], others: list[s
 
 
 def test_an_index_of_more_ids_than_are_hashed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(identifiers, "_HASHED_AT_ONCE", 1_000)
+    monkeypatch.setattr(identifiers, "_HASHED_AT_ONCE", 1_024)
     places = np.random.default_rng(1).permutation(20_000)
     ids = pa.array([f"id-{place}" for place in places.tolist()])
     theirs, mine = IdentifierIndex(ids).pairs(pa.array([f"id-{place}" for place in range(10_000, 30_000)]))
