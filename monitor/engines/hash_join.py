@@ -34,7 +34,7 @@ Item = TypeVar("Item")
 # Rows handed on at a time.
 PART_ROWS = 250_000
 # Labels whose ids are looked for together, and bytes of their ids: about 300 MB with hashes.
-_IDS_AT_ONCE = 5000000
+_IDS_AT_ONCE = 5_000_000
 _TEXT_AT_ONCE = 256 << 20
 # Labels whose predictions are read together.
 _LABELS_AT_ONCE = 5_000_000

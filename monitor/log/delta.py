@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import os
 
+SETTINGS = "oversize_threshold:524288,dirty_decay_ms:1000,muzzy_decay_ms:0"
 # Read once, when the library is loaded. An operator's own settings stand.
 _VARIABLE = "_RJEM_MALLOC_CONF"
 _is_ours = _VARIABLE not in os.environ
-os.environ.setdefault(_VARIABLE, "oversize_threshold:524288,dirty_decay_ms:1000,muzzy_decay_ms:0")
+os.environ.setdefault(_VARIABLE, SETTINGS)
 
 from deltalake import (  # noqa: E402
     ColumnProperties,
@@ -32,6 +33,7 @@ if _is_ours:
     del os.environ[_VARIABLE]
 
 __all__ = [
+    "SETTINGS",
     "ColumnProperties",
     "CommitFailedError",
     "CommitProperties",

@@ -5,7 +5,7 @@ statistics, the state.
 
 One model has three tables below `<log url>/<model>/`: `predictions` and `matched`, partitioned by `event_date`, and
 `labels`, partitioned by `label_date`. Every row carries the `ingest_sequence` of the commit that brought it, so that
-"what is new since" survives compaction.
+"what is new since" survives compaction. Below `_hashes` hashes of ids may lie, a file for a data file, for searches.
 """
 
 from __future__ import annotations

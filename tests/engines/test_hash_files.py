@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from deltalake import WriterProperties
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,6 +20,7 @@ from monitor.engines.hash_files import keep_hashes, proposed_rows
 from monitor.engines.identifiers import hashes
 from monitor.engines.local import find
 from monitor.log import tables
+from monitor.log.delta import WriterProperties
 from monitor.log.maintenance import erase_history, maintain
 from monitor.log.tables import ModelLog
 from tests.records_samples import EPOCH, predictions

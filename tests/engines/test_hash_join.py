@@ -180,7 +180,7 @@ def test_where_ids_name_many_predictions_and_labels_not_each_is_joined_with_each
     add(log, predictions([*ids, "alone"]))
     for start in range(0, 300, 100):
         newer = EPOCH + HOUR * (1 + start // 100)
-        batch = labels(ids[start : start + 100], [CLASSES[place % 2] for place in range(100)], time=newer)
+        batch = labels(ids[start : start + 100], [CLASSES[(start + place) % 3] for place in range(100)], time=newer)
         moments = pa.array([newer + place for place in range(100)]).cast(batch.schema.field("label_time").type)
         add(log, batch.set_column(batch.schema.get_field_index("label_time"), "label_time", moments), "labels")
     add(log, labels(["alone"], ["owl"], time=EPOCH + HOUR), "labels")
