@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from monitor.engines.winners import MOST_LABELS
 from monitor.errors import DefectError
 from monitor.label_join import LabelSettings
 from monitor.log.tables import SEQUENCE, LogFile, ModelLog, TableName
@@ -125,6 +126,7 @@ class Past:
     """What is known of the past beside the rows: by step, what the label join of a live cycle would have found."""
 
     labels: dict[int, int]
+    surplus: dict[int, int]
     waiting: dict[int, set[str]]
     found_later: dict[int, set[str]]
     repeats: dict[int, Repeats]
@@ -140,8 +142,8 @@ class PastJoin:
     def labels(self, _log: ModelLog, _settings: LabelSettings, *, after: int, until: int, **_: object) -> Matching:
         """What the labels of the steps (after, until] found."""
         steps = range(after + 1, until + 1)
-        count = sum(self._past.labels.get(step, 0) for step in steps)
-        return Matching(count, frozenset(), _union(self._past.waiting, steps))
+        count, surplus = (sum(part.get(step, 0) for step in steps) for part in (self._past.labels, self._past.surplus))
+        return Matching(count, frozenset(), _union(self._past.waiting, steps), surplus)
 
     def predictions(self, _log: ModelLog, _settings: LabelSettings, *, after: int, until: int, **_: object) -> Matching:
         """Labels that had waited for the predictions of the steps (after, until]."""
@@ -181,15 +183,16 @@ def lay_out(
         connection.execute("SET enable_progress_bar = false")
         columns = _load(connection, source, first, last, until)
         horizon = round(settings.horizon_seconds * MICROSECONDS)
+        truth, surplus = _not_crowded(connection, steps)
         connection.execute(
             f"""CREATE TABLE joined AS
             SELECT p.*, l.label, l.label_time, l.source,
                    greatest((greatest(p.event_time, l.label_time) - {steps.origin}) // {steps.width} + 1, 1) AS step
-            FROM predictions p JOIN labels l USING (prediction_id)
+            FROM predictions p JOIN {truth} l USING (prediction_id)
             WHERE p.event_time - l.label_time <= {horizon}"""
         )
         files = _write_joined(connection, folder, columns)
-        return files, _past(connection, steps, pane_seconds)
+        return files, _past(connection, steps, pane_seconds, surplus)
     finally:
         connection.close()
 
@@ -236,6 +239,29 @@ def _create(
     connection.unregister("incoming")
 
 
+def _not_crowded(connection: duckdb.DuckDBPyConnection, steps: Steps) -> tuple[str, dict[int, int]]:
+    """(table of the labels that count where an id has very many in a step, how many others there are by step)."""
+    step = _label_step(steps)
+    crowded = connection.execute(
+        f"SELECT 1 FROM labels GROUP BY prediction_id, {step} HAVING count(*) > {MOST_LABELS} LIMIT 1"
+    ).fetchone()
+    if crowded is None:
+        return "labels", {}
+    connection.execute(
+        f"""CREATE TABLE ranked AS
+        SELECT *, row_number() OVER (PARTITION BY prediction_id, step ORDER BY label_time DESC, label) AS place
+        FROM (SELECT prediction_id, label, label_time, min(source) AS source, {step} AS step
+              FROM labels GROUP BY ALL)"""
+    )
+    connection.execute(f"CREATE VIEW newest AS SELECT * EXCLUDE (step, place) FROM ranked WHERE place <= {MOST_LABELS}")
+    others = connection.execute(f"SELECT step, count(*) FROM ranked WHERE place > {MOST_LABELS} GROUP BY 1").fetchall()
+    return "newest", {int(step): int(count) for step, count in others}
+
+
+def _label_step(steps: Steps) -> str:
+    return f"greatest((label_time - {steps.origin}) // {steps.width} + 1, 1)"
+
+
 def _write_joined(connection: duckdb.DuckDBPyConnection, folder: Path, columns: list[str]) -> list[LogFile]:
     quoted = (name.replace('"', '""') for name in [*columns, "label", "label_time", "source"])
     names = ", ".join(f'"{name}"' for name in quoted)
@@ -270,8 +296,8 @@ def _schema(files: Sequence[LogFile]) -> pa.Schema | None:
     return pa.schema([field for field in schema if field.name != SEQUENCE])
 
 
-def _past(connection: duckdb.DuckDBPyConnection, steps: Steps, pane_seconds: float) -> Past:
-    label_step = f"greatest((label_time - {steps.origin}) // {steps.width} + 1, 1)"
+def _past(connection: duckdb.DuckDBPyConnection, steps: Steps, pane_seconds: float, surplus: dict[int, int]) -> Past:
+    label_step = _label_step(steps)
     event_step = f"greatest((event_time - {steps.origin}) // {steps.width} + 1, 1)"
     counted = connection.execute(f"SELECT {label_step}, count(*) FROM labels GROUP BY 1").fetchall()
     labels = {int(step): int(count) for step, count in counted}
@@ -292,7 +318,7 @@ def _past(connection: duckdb.DuckDBPyConnection, steps: Steps, pane_seconds: flo
         found_later.setdefault(later, set()).add(identifier)
     repeats = _past_repeats(connection, steps, pane_seconds)
     rows = connection.execute(f"SELECT DISTINCT {event_step} FROM predictions UNION SELECT DISTINCT step FROM joined")
-    return Past(labels, waiting, found_later, repeats, frozenset(step for (step,) in rows.fetchall()))
+    return Past(labels, surplus, waiting, found_later, repeats, frozenset(step for (step,) in rows.fetchall()))
 
 
 def _past_repeats(connection: duckdb.DuckDBPyConnection, steps: Steps, pane_seconds: float) -> dict[int, Repeats]:

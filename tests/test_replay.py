@@ -104,6 +104,25 @@ def test_live_and_replay_end_in_the_same_windows(bench: Bench, seed: int) -> Non
         assert again.labels_total[state] == report.labels_total[state], state
 
 
+def test_where_one_id_stands_for_many_predictions_and_labels_live_and_replay_say_the_same(bench: Bench) -> None:
+    ids = [f"id-{place:03d}" for place in range(60)]
+    truth = truth_for(ids)
+    bench.send(predictions(ids, start=START, step=MINUTE), predictions(["customer"] * 50, start=START, step=1))
+    bench.send(labels(ids, list(truth.values()), time=START + 2 * HOUR))
+    for second in range(50):
+        bench.send(labels(["customer"], [CLASSES[second % 3]], time=START + 2 * HOUR + second * 1_000_000))
+    report = bench.run(START + 30 * HOUR)
+    replay = past(bench, step_seconds=3600.0)
+    assert replay.report is not None
+    for state in ("received", "matched", "corrected", "surplus"):
+        assert replay.report.labels_total[state] == report.labels_total[state], state
+    assert report.labels_total["surplus"] == 50 - 16
+    live, replayed = latest(bench.windows()), latest(replay.windows)
+    assert live.keys() == replayed.keys()
+    for key, window in live.items():
+        assert_equal(window, replayed[key])
+
+
 def test_every_revision_says_what_was_known_then(bench: Bench) -> None:
     ids = [f"id-{place:03d}" for place in range(60)]
     batch = predictions(ids, start=START, step=MINUTE)
