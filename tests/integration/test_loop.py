@@ -55,7 +55,8 @@ class Loop:
 
     def scraped(self, expr: str) -> list[tuple[float, float]]:
         """Times and values of the one series of an expression, second by second since the loop began."""
-        end = time.time()
+        # What was scraped within the last second lies behind the last of the seconds before now.
+        end = time.time() + 1
         found = self.prometheus.get("query_range", query=expr, start=str(self.began), end=str(end), step="1")["result"]
         return [(float(at), float(value)) for series in found for at, value in series["values"]]
 
