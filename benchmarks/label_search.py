@@ -28,6 +28,7 @@ import pyarrow.parquet as pq
 
 from monitor.engines.hash_join import join_labels
 from monitor.engines.local import find
+from monitor.log.hash_places import hash_file
 from monitor.log.tables import ModelLog
 from monitor.matching import output_columns
 from monitor.records import TIMESTAMP, ModelSchema, label_schema, prediction_schema
@@ -104,7 +105,7 @@ def id_scan(log: ModelLog, ids: pa.Array) -> int:
 def by_first_find(log: ModelLog, ids: pa.Array) -> int:
     """`engines.local.find`, with no hashes kept."""
     for file in log.files("predictions"):
-        kept = log.hash_file("predictions", file)
+        kept = hash_file(log, "predictions", file)
         assert kept is not None
         kept.unlink(missing_ok=True)
     return by_find(log, ids)

@@ -1,7 +1,7 @@
 """Hashes of the ids of a file of the log, kept beside the log: they tell where ids may be without reading all of them.
 
-What lives here: how such a file is written and asked. What must not: where it lies (`ModelLog.hash_file`), when it goes
-(`maintenance`), whether a row that is proposed has the id (`local`).
+What lives here: how such a file is written and asked. What must not: where it lies and when it goes
+(`log.hash_places`), whether a row that is proposed has the id (`local`).
 
 A file of the log never changes, so neither does this. Each 8 bytes are a hash of an id, of which the lowest bits are
 replaced by the number of its row, in order. What cannot be read, or has another number of rows, counts as missing:

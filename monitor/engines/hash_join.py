@@ -10,7 +10,6 @@ columns of the predictions that were found, once, in the order of the log. Label
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ import pyarrow.compute as pc
 
 from monitor.engines.freed import keep_freed, release_arrow, release_unused
 from monitor.engines.identifiers import IdentifierIndex, Integers, TextRoom, one_array, text_bytes
-from monitor.engines.local import event_times, open_file, read_group
+from monitor.engines.local import SEARCH_THREADS, event_times, open_file, read_group
 from monitor.engines.winners import MOST_LABELS, crowded_labels
 from monitor.log.tables import SEQUENCE, LogFile, ModelLog, TableName
 from monitor.records import SEGMENT_PREFIX
@@ -40,8 +39,6 @@ _TEXT_AT_ONCE = 256 << 20
 _LABELS_AT_ONCE = 5_000_000
 # Labels up to which a join takes little memory.
 _LITTLE = 2_000_000
-# Files that are searched at once: each takes memory.
-_THREADS = 4
 _LABEL_COLUMNS = ("label", "label_time", "source")
 # Text of few different values is read and handed on by number.
 _FEW = frozenset({"version", "prediction", "label", "source"})
@@ -211,7 +208,7 @@ class _Search:
         def look_in(file: LogFile) -> list[_Pairs]:
             return list(self._pairs(file, index, times))
 
-        with ThreadPoolExecutor(min(os.cpu_count() or 1, _THREADS)) as pool:
+        with ThreadPoolExecutor(SEARCH_THREADS) as pool:
             for pairs in chain.from_iterable(pool.map(look_in, candidates)):
                 found[pairs.labels] = True
                 moved = _Pairs(pairs.file, pairs.rows.astype(np.uint32), (pairs.labels + self._count).astype(np.uint32))

@@ -22,13 +22,14 @@ import pyarrow.parquet as pq
 from monitor.engines.freed import release_unused
 from monitor.engines.hash_files import LEAST_ROWS, MOST_ROWS, keep_hashes, proposed_rows
 from monitor.engines.identifiers import Hashes, Integers, hashes, one_array
+from monitor.log.hash_places import hash_file
 from monitor.log.tables import SEQUENCE, LogFile, ModelLog, TableName
 from monitor.windows import MICROSECONDS
 
 # Rows read at once when panes are rebuilt; a pane larger than this is still read whole.
 CHUNK_ROWS = 400_000
 # Files that are searched at once: each takes memory.
-_THREADS = 4
+SEARCH_THREADS = min(os.cpu_count() or 1, 4)
 _DISTINCT_TEXT = frozenset({"prediction_id", "request_id", "version"})
 
 
@@ -140,7 +141,7 @@ def find(
     hashed = np.sort(hashes(identifiers))
 
     def look_in(file: LogFile) -> pa.Table | None:
-        kept = log.hash_file(table, file) if LEAST_ROWS <= file.rows <= MOST_ROWS else None
+        kept = hash_file(log, table, file) if LEAST_ROWS <= file.rows <= MOST_ROWS else None
         rows = _find_in_file(file, identifiers, hashed, kept, names, known)
         if rows is not None and until is not None:
             rows = rows.filter(pc.less_equal(rows.column(SEQUENCE), until))
@@ -151,7 +152,7 @@ def find(
         for file in log.files(table, start=start, end=end)
         if _may_hold(file, ordered) and (until is None or file.sequence is None or file.sequence[0] <= until)
     ]
-    with ThreadPoolExecutor(min(os.cpu_count() or 1, _THREADS)) as pool:
+    with ThreadPoolExecutor(SEARCH_THREADS) as pool:
         found = [rows for rows in pool.map(look_in, candidates) if rows is not None]
     return pa.concat_tables(found) if found else None
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from monitor.log.delta import CommitFailedError
+from monitor.log.hash_places import remove_stale_hashes
 from monitor.log.tables import DATE_COLUMN, KEPT, TABLES, ModelLog, TableName
 
 # Files that a commit replaced stay this long for those who read them; what a failed commit left goes then too.
@@ -81,7 +82,7 @@ def _vacuum(log: ModelLog, table: TableName, hours: int) -> int:
     found = handle.vacuum(retention_hours=hours, dry_run=True, enforce_retention_duration=False, full=True)
     if found:
         handle.vacuum(retention_hours=hours, dry_run=False, enforce_retention_duration=False, full=True)
-    log.remove_stale_hashes(table)
+    remove_stale_hashes(log, table)
     return len(found)
 
 

@@ -10,10 +10,8 @@ One model has three tables below `<log url>/<model>/`: `predictions` and `matche
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
-import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -56,10 +54,6 @@ _DISTINCT = ("prediction_id", "event_time", "label_time", "latency_seconds", "re
 # Entries of a table's own log are kept a day: opening it reads all of them since the last checkpoint.
 KEPT = {"delta.logRetentionDuration": "interval 1 days", "delta.deletedFileRetentionDuration": "interval 1 hours"}
 _NUMBERED = pa.dictionary(pa.int32(), pa.string())
-# Ends in a number for the way of hashing (`engines.identifiers.hashes`): hashes made another way would hide ids.
-_HASHES = ".hashes-1.npy"
-# Hashes are written in less; what is older was interrupted.
-_WRITTEN_SECONDS = 3_600.0
 _STATISTICS = "delta.dataSkippingStatsColumns"
 _CONFIGURATION: dict[TableName, dict[str, str]] = {
     "predictions": {_STATISTICS: "prediction_id,event_time,ingest_sequence", **KEPT},
@@ -102,33 +96,6 @@ class ModelLog:
     def uri(self, table: TableName) -> str:
         """Where the table lies."""
         return f"{self._base}/{table}"
-
-    def hash_file(self, table: TableName, file: LogFile) -> Path | None:
-        """Where hashes of the ids of a data file may be kept; None if the log is on another machine."""
-        if not self.local:
-            return None
-        path = Path(file.uri).relative_to(self.uri(table))
-        return self._hash_files(table) / path.with_name(f"{path.name}{_HASHES}")
-
-    def remove_stale_hashes(self, table: TableName) -> int:
-        """Remove hashes of data files that are no more, and what an interrupted write left; returns how many went."""
-        if not self.local:
-            return 0
-        base = self._hash_files(table)
-        removed = 0
-        for path in [path for path in base.rglob("*") if not path.is_dir()]:
-            file = Path(self.uri(table)) / path.relative_to(base)
-            if file.with_name(file.name.removesuffix(_HASHES)).is_file() or _is_being_written(path):
-                continue
-            path.unlink(missing_ok=True)
-            removed += 1
-            # Of a day that is gone nothing is left behind.
-            with contextlib.suppress(OSError):
-                path.parent.rmdir()
-        return removed
-
-    def _hash_files(self, table: TableName) -> Path:
-        return Path(self._base) / "_hashes" / table
 
     def append(self, table: TableName, rows: pa.Table, segments: dict[str, int]) -> int | None:
         """Commit `rows` exactly once and return their ingest sequence; None if `segments` were committed before.
@@ -353,13 +320,6 @@ class ModelLog:
                 paths |= {path, path.parent}
         for path in paths:
             _fsync(path)
-
-
-def _is_being_written(path: Path) -> bool:
-    try:
-        return path.name.startswith(".") and path.stat().st_mtime > time.time() - _WRITTEN_SECONDS
-    except FileNotFoundError:  # it has its own name now
-        return True
 
 
 def timestamp_scalar(microseconds: int) -> pa.Scalar:

@@ -19,7 +19,7 @@ from monitor.engines import local
 from monitor.engines.hash_files import keep_hashes, proposed_rows
 from monitor.engines.identifiers import hashes
 from monitor.engines.local import find
-from monitor.log import tables
+from monitor.log import hash_places, tables
 from monitor.log.delta import WriterProperties
 from monitor.log.maintenance import erase_history, maintain
 from monitor.log.tables import ModelLog
@@ -186,7 +186,7 @@ def test_hashes_go_with_their_file_and_nothing_else_does(log: ModelLog) -> None:
 
 
 def test_hashes_of_files_that_are_there_stay_what_they_are() -> None:
-    # If this fails, the number in the name of files of hashes (`monitor.log.tables`) must go up.
-    assert tables._HASHES == ".hashes-1.npy"
+    # If this fails, the number in the name of files of hashes (`monitor.log.hash_places`) must go up.
+    assert hash_places.SUFFIX == ".hashes-1.npy"
     short, long = hashes(pa.array(["a"])), hashes(pa.array(["0f0e0d0c-0b0a-7009-8807-060504030201"]))
     assert (int(short[0]), int(long[0])) == (15212773313480290984, 10473275874938227347)
