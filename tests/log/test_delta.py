@@ -27,14 +27,27 @@ def run(script: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_programs_begun_later_do_not_inherit_the_settings() -> None:
-    done = run(f"import os, monitor.log.tables; print(os.environ.get({VARIABLE!r}))")
-    assert (done.stdout, done.stderr) == ("None\n", "")
+# Says what the variable is when delta-rs is loaded, and afterwards.
+SCRIPT = f"""
+import os, sys
+class Watch:
+    def find_spec(self, name, *_):
+        if name == "deltalake":
+            print(os.environ.get({VARIABLE!r}))
+sys.meta_path.insert(0, Watch())
+import monitor.log.tables
+print(os.environ.get({VARIABLE!r}))
+"""
+
+
+def test_the_settings_are_there_when_it_is_loaded_and_programs_begun_later_do_not_inherit_them() -> None:
+    done = run(SCRIPT)
+    assert (done.stdout, done.stderr) == (f"{delta.SETTINGS}\nNone\n", "")
 
 
 def test_an_operators_own_settings_stand() -> None:
-    done = run(f"import os, monitor.log.tables; print(os.environ.get({VARIABLE!r}))", **{VARIABLE: "tcache:true"})
-    assert (done.stdout, done.stderr) == ("tcache:true\n", "")
+    done = run(SCRIPT, **{VARIABLE: "tcache:true"})
+    assert (done.stdout, done.stderr) == ("tcache:true\n" * 2, "")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere delta-rs may have another allocator")
